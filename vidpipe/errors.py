@@ -1,0 +1,31 @@
+"""The one error of a bad video. Everything a user did wrong is a ValueError; everything else flies."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+ErrorCode = Literal[
+    "not_found",  # the object is not there (any more)
+    "not_a_video",  # no demuxer knows these bytes
+    "no_video_stream",  # a container without pictures: audio only
+    "truncated",  # the file ends before a frame that was needed
+    "corrupt",  # a frame that was needed cannot be decoded
+    "unsupported",  # a codec, or a feature, that the chosen decoder lacks
+    "too_large",  # declared sizes past the limits
+    "timeout",  # the decode ran past its time limit and was killed
+    "crash",  # the decoder took its process down
+    "out_of_memory",  # the decode asked for more than its memory limit
+    "forbidden",  # storage refuses to hand it out, or the file refers to other files or hosts
+]
+ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
+
+
+class DecodeError(Exception):
+    """One video cannot be delivered; `code` is one of `ERROR_CODES`, the message says what was seen."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return DecodeError, (self.code, str(self))
