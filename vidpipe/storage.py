@@ -6,12 +6,17 @@ AWS variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_PROFILE`, …), for
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+MISSING = "missing"  # the version of a file that is not there
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,102 @@ class FileInfo:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL or local path, and the path within it."""
-    fs, path = fsspec.core.url_to_fs(url)
-    return fs, path
+    """The fsspec file system of a URL or local path, and the path within it.
+
+    A "::" belongs to the name: `url_to_fs` would cut `a::b.mp4` down to `a`, another file.
+    """
+    protocol, _ = fsspec.core.split_protocol(url)
+    kind = fsspec.get_filesystem_class(protocol or "file")
+    return fsspec.filesystem(protocol or "file", **kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+
+
+def absolute_url(url: str) -> str:
+    """The one spelling of a URL that `list_files` uses; a local path becomes absolute, without `file://`."""
+    return public_url(*filesystem(url))
+
+
+def public_url(fs: Any, path: str) -> str:
+    """How messages and tables spell a path within `fs`."""
+    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))
+
+
+_NOT_THERE = "is not there: check the spelling of the bucket, folder or file"
+_CREDENTIALS = (
+    "needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (s3://), "
+    "or GOOGLE_APPLICATION_CREDENTIALS (gs://)"
+)
+_DENIED = (
+    "refuses access: these credentials need the right to list and read it (for s3:// AWS_PROFILE, AWS_ACCESS_KEY_ID)"
+)
+_UNREACHABLE = "cannot be reached: check the network and, for a storage of your own, AWS_ENDPOINT_URL"
+_WAYS_OUT = {
+    "FileNotFoundError": _NOT_THERE,
+    "NotADirectoryError": _NOT_THERE,
+    "NoCredentialsError": _CREDENTIALS,
+    "PartialCredentialsError": _CREDENTIALS,
+    "ProfileNotFound": _CREDENTIALS,
+    "DefaultCredentialsError": _CREDENTIALS,
+    "PermissionError": _DENIED,
+    "ConnectionError": _UNREACHABLE,
+    "HTTPClientError": _UNREACHABLE,
+    "ClientConnectionError": _UNREACHABLE,
+    "TimeoutError": _UNREACHABLE,
+    "ParamValidationError": "is no address: write s3://bucket/folder",
+    "ImportError": "needs a Python package that is not installed",
+}
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn what a storage says when `url` cannot be used as given into a ValueError with the way out.
+
+    Errors are told apart by class name, so that no cloud's package is imported for a local folder.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            raise ValueError(
+                f"{url}: fsspec knows no storage of this kind; use a local path, s3:// or gs://"
+            ) from error
+        names = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _WAYS_OUT]
+        if not names:
+            raise
+        raise ValueError(f"{url} {_WAYS_OUT[names[0]]} ({error})") from error
+
+
+def file_info(url: str) -> FileInfo:
+    """One file's size and version, as `list_files` gives them; version `MISSING` when it is not there."""
+    fs, path = filesystem(url)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            return local_file(path)
+        info = fs.info(path)
+    except FileNotFoundError:
+        return FileInfo(public_url(fs, path), 0, MISSING)
+    return FileInfo(public_url(fs, path), info["size"], listed_version(info))
+
+
+def local_file(path: str) -> FileInfo:
+    """Size and time of change; links are followed."""
+    if not path.isascii():
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{path!r}: a file's name must be valid UTF-8; rename it") from error
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return FileInfo(path, 0, MISSING)
+    return FileInfo(path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def listed_version(info: dict[str, Any]) -> str:
+    """A hash of the content where the storage keeps one (S3 ETag, Google's md5Hash), else size and time of change."""
+    tag = info.get("ETag") or info.get("md5Hash") or info.get("etag")
+    if tag:
+        return str(tag).strip('"')
+    size = info.get("size", info.get("Size"))
+    changed = info.get("LastModified") or info.get("mtime") or info.get("updated") or info.get("created")
+    # Some file systems give one file's time as a date in `info` and as seconds in `ls`.
+    return f"{size}-{changed.timestamp() if isinstance(changed, datetime) else changed}"
