@@ -112,7 +112,8 @@ def test_every_encoding_gives_back_the_frames_it_was_given(name):
     write_video(file, frames, encoding=ENCODINGS[name])
     back = decoded(file.getvalue())
     assert back.shape == frames.shape
-    assert abs(back.astype(int) - frames).mean() < 8
+    crossed = np.ptp(frames.astype(int), axis=0).max(axis=-1) > 60  # (H, W): where the shape comes by
+    assert abs(back.astype(int) - frames)[:, crossed].mean() < 8
     with av.open(io.BytesIO(file.getvalue())) as container:
         assert container.streams.video[0].average_rate == 25
 

@@ -35,8 +35,8 @@ ENCODINGS: dict[str, Encoding] = {
     "h264_mkv": Encoding("libx264", "yuv420p", ".mkv", {"preset": "superfast", "bf": "3", "g": "24"}),
     "h264_mov": Encoding("libx264", "yuv420p", ".mov", {"preset": "ultrafast", "g": "12"}),
     "hevc_mp4": Encoding("libx265", "yuv420p", ".mp4", {"preset": "ultrafast", "g": "24", "x265-params": X265_PARAMS}),
-    "mpeg4_avi": Encoding("mpeg4", "yuv420p", ".avi", {"qscale": "4", "g": "12"}),
-    "mpeg4_bframes_avi": Encoding("mpeg4", "yuv420p", ".avi", {"qscale": "4", "g": "12", "bf": "2"}),
+    "mpeg4_avi": Encoding("mpeg4", "yuv420p", ".avi", {"qmax": "5", "g": "12"}),
+    "mpeg4_bframes_avi": Encoding("mpeg4", "yuv420p", ".avi", {"qmax": "5", "g": "12", "bf": "2"}),
     "vp8_webm": Encoding(
         # A positive cpu-used adapts to the machine's load: other bytes each time.
         "libvpx",
@@ -46,10 +46,10 @@ ENCODINGS: dict[str, Encoding] = {
     ),
     "vp9_webm": Encoding("libvpx-vp9", "yuv420p", ".webm", {"deadline": "realtime", "cpu-used": "8", "g": "24"}),
     "av1_mp4": Encoding("libsvtav1", "yuv420p", ".mp4", {"preset": "12", "g": "24", "svtav1-params": "lp=1"}),
-    "mjpeg_avi": Encoding("mjpeg", "yuvj420p", ".avi"),
-    "mjpeg_mov": Encoding("mjpeg", "yuvj420p", ".mov"),
-    "mpeg2_ts": Encoding("mpeg2video", "yuv420p", ".ts", {"qscale": "4", "g": "12", "bf": "2"}),
-    "mpeg2_mpg": Encoding("mpeg2video", "yuv420p", ".mpg", {"qscale": "4", "g": "12"}),
+    "mjpeg_avi": Encoding("mjpeg", "yuvj420p", ".avi", {"qmax": "5"}),
+    "mjpeg_mov": Encoding("mjpeg", "yuvj420p", ".mov", {"qmax": "5"}),
+    "mpeg2_ts": Encoding("mpeg2video", "yuv420p", ".ts", {"qmax": "5", "g": "12", "bf": "2"}),
+    "mpeg2_mpg": Encoding("mpeg2video", "yuv420p", ".mpg", {"qmax": "5", "g": "12"}),
 }
 CONTAINERS = {
     ".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts", ".mpg": "mpeg",
