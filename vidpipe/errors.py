@@ -29,3 +29,7 @@ class DecodeError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return DecodeError, (self.code, str(self))
+
+
+class FailureRateError(Exception):
+    """More videos failed than --max-failure-rate allows; all results are written. Exit code 3."""

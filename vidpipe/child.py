@@ -1,0 +1,154 @@
+"""The process that decodes: started by `guard.py`, it may crash, hang or be killed without harm to anyone else.
+
+It reads requests from a socket and answers with messages: a JSON object, and after a `clip` one message of bytes.
+Nothing but JSON and pixels comes back, so that a decoder taken over by a hostile file gains nothing with the parent.
+
+    -> {"path", "video_id", "spec"}
+    <- {"kind": "clip", "clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "sizes"}, bytes
+    <- {"kind": "restart"}                      the clips so far are void, they come again
+    <- {"kind": "done", "codec", "width", …}    or {"kind": "failed", "code", "error"}
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from vidpipe.decode import Video, open_video
+from vidpipe.decode.pyav import IndexMismatch, PyavVideo
+from vidpipe.errors import DecodeError
+from vidpipe.sampling import ClipPlan, plan_clips, video_duration_s
+from vidpipe.spec import ClipSpec
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(fd: int, memory_limit_bytes: int, parent_pid: int) -> None:
+    die_with_parent(parent_pid)
+    limit_memory(memory_limit_bytes)
+    connection = Connection(fd)
+    while True:
+        try:
+            request = json.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        serve(connection, request)
+
+
+def serve(connection: Connection, request: dict[str, Any]) -> None:
+    """Answer one request; whatever a video does to Python is that video's failure."""
+    spec = ClipSpec(**request["spec"])
+    start_s = time.process_time()
+    try:
+        try:
+            with open_video(request["path"], spec) as video:
+                facts = send_clips(connection, video, spec, request["video_id"])
+        except IndexMismatch:
+            send(connection, {"kind": "restart"})
+            video = PyavVideo(request["path"], spec, count=True)
+            try:
+                facts = send_clips(connection, video, spec, request["video_id"])
+            finally:
+                video.close()
+    except DecodeError as error:
+        answer = {"kind": "failed", "code": error.code, "error": str(error)}
+    except MemoryError as error:
+        answer = {"kind": "failed", "code": "out_of_memory", "error": f"past the memory limit of a video: {error}"}
+    except BrokenPipeError:
+        sys.exit(1)  # the parent is gone
+    except Exception as error:  # noqa: BLE001 - the boundary: one odd video never stops the others
+        answer = {"kind": "failed", "code": "crash", "error": f"{type(error).__name__}: {error}"}
+    else:
+        answer = {"kind": "done", **facts}
+    send(connection, {**answer, "decode_s": time.process_time() - start_s})
+
+
+def send_clips(connection: Connection, video: Video, spec: ClipSpec, video_id: str) -> dict[str, Any]:
+    """Send the clips of a video as they are finished; return what the status row says about it."""
+    plans = plan_clips(video.times_s, spec, video_id)
+    for plan, frames in assemble_clips(video, plans, spec):
+        sizes, payload = encode(frames, spec)
+        header = {
+            "kind": "clip",
+            "clip_index": plan.clip_index,
+            "start_s": plan.start_s,
+            "end_s": plan.end_s,
+            "frame_pts_s": video.times_s[plan.frame_indices].tolist(),
+            "num_repeated": plan.num_repeated,
+            "sizes": sizes,
+        }
+        send(connection, header)
+        connection.send_bytes(payload)
+    return {
+        "codec": video.codec,
+        "width": video.width,
+        "height": video.height,
+        "duration_s": video_duration_s(video.times_s),
+        "num_clips": len(plans),
+    }
+
+
+def assemble_clips(video: Video, plans: list[ClipPlan], spec: ClipSpec) -> Iterator[tuple[ClipPlan, np.ndarray]]:
+    """The clips (T, H, W, C) in order, from one pass over the frames they need; holds only the clips under way."""
+    needed = np.unique(np.concatenate([plan.frame_indices for plan in plans]))
+    waiting = iter(plans)
+    upcoming = next(waiting, None)
+    under_way: list[tuple[ClipPlan, np.ndarray]] = []
+    for index, frame in zip(needed, video.frames(needed), strict=True):
+        while upcoming is not None and upcoming.frame_indices[0] <= index:
+            under_way.append((upcoming, np.empty(spec.shape, np.uint8)))
+            upcoming = next(waiting, None)
+        for plan, frames in under_way:
+            first, stop = np.searchsorted(plan.frame_indices, (index, index + 1))
+            frames[first:stop] = frame
+        while under_way and under_way[0][0].frame_indices[-1] == index:
+            yield under_way.pop(0)
+
+
+def encode(frames: np.ndarray, spec: ClipSpec) -> tuple[list[int] | None, bytes | memoryview]:
+    """A clip's bytes: raw uint8 in row-major order, or one JPEG after the other with their sizes."""
+    if spec.encoding == "raw":
+        return None, memoryview(frames).cast("B")
+    import simplejpeg
+
+    colorspace, subsampling = ("RGB", "444") if spec.color == "rgb" else ("GRAY", "Gray")
+    images = [
+        simplejpeg.encode_jpeg(frame, quality=spec.jpeg_quality, colorspace=colorspace, colorsubsampling=subsampling)
+        for frame in frames
+    ]
+    return [len(image) for image in images], b"".join(images)
+
+
+def send(connection: Connection, message: dict[str, Any]) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel end this process with its parent, even in the middle of a hung decode (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit(1)
+
+
+def limit_memory(num_bytes: int) -> None:
+    """Let allocations fail beyond `num_bytes` more than the process holds now (Linux), and write no core files."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with open("/proc/self/status") as status:
+            held_kb = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held_kb * 1024 + num_bytes,) * 2)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

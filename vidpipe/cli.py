@@ -1,0 +1,74 @@
+"""What every job shares: flags from a dataclass, logging, the connection to Ray, exit codes.
+
+Exit codes: 0 done, 1 something broke, 2 the command cannot work as given, 3 too many videos failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+import tyro
+
+from vidpipe.errors import FailureRateError
+
+logger = logging.getLogger(__name__)
+Config = TypeVar("Config")
+
+
+def parse(config_class: type[Config]) -> Config:
+    """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
+    try:
+        return tyro.cli(config_class, description=config_class.__doc__)
+    except ValueError as error:
+        fail(error)
+
+
+def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
+    """Run one stage and end the process with the exit code that says how it went."""
+    setup_logging()
+    try:
+        stage(config)
+    except FailureRateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        print("interrupted: what is recorded stays; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except ValueError as error:
+        if type(error).__module__.startswith("ray."):  # a worker's ValueError is no mistake of the user's
+            raise
+        fail(error)
+    sys.exit(0)
+
+
+def fail(error: ValueError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def setup_logging() -> None:
+    """Log lines of vidpipe on stderr, the same on the driver and on every worker."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    ours = logging.getLogger("vidpipe")
+    ours.handlers = [handler]
+    ours.propagate = False
+    ours.setLevel(os.environ.get("VIDPIPE_LOG", "INFO").upper())
+
+
+def connect_ray() -> None:
+    """Join the cluster of `ray job submit` or RAY_ADDRESS; without one, start Ray on this machine."""
+    import ray
+
+    if not ray.is_initialized():
+        quiet = logging.getLogger("ray")
+        quiet.setLevel(logging.WARNING)
+        ray.init(
+            runtime_env={"worker_process_setup_hook": setup_logging},
+            include_dashboard=None if "RAY_ADDRESS" in os.environ else False,
+            logging_level=logging.WARNING,
+        )

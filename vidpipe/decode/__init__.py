@@ -1,0 +1,89 @@
+"""A video file and wanted frames become uint8 frames. Knows nothing about storage, Parquet or Ray.
+
+    with open_video("a.mp4", spec) as video:
+        for frame in video.frames([0, 40, 80]):  # (H, W, C) uint8, as spec.size, spec.resize and spec.color say
+            ...
+
+A decoder is a class with the face of `Video`; `DECODERS` lists them by name. All of them resize with the same filter,
+so that two decoders differ in the frames they choose and in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Protocol
+
+import numpy as np
+
+from vidpipe.decode.pyav import PyavVideo
+from vidpipe.spec import ClipSpec
+
+
+class Video(Protocol):
+    """One open video."""
+
+    codec: str
+    width: int
+    """Pixels as displayed, after rotation; known once a frame was delivered."""
+    height: int
+    times_s: np.ndarray
+    """Presentation time of every frame in seconds, ascending, the first one 0.0."""
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """The frames (H, W, C) uint8 at strictly ascending presentation indices, one at a time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def _open_decord(path: str, spec: ClipSpec) -> Video:
+    from vidpipe.decode.peers import DecordVideo
+
+    return DecordVideo(path, spec)
+
+
+def _open_torchcodec(path: str, spec: ClipSpec) -> Video:
+    from vidpipe.decode.peers import TorchcodecVideo
+
+    return TorchcodecVideo(path, spec)
+
+
+# The peers are imported when asked for: torchcodec brings torch, which takes seconds and 750 MB.
+DECODERS: dict[str, Callable[[str, ClipSpec], Video]] = {
+    "pyav": PyavVideo,
+    "decord": _open_decord,
+    "torchcodec": _open_torchcodec,
+}
+
+
+def open_video(path: str, spec: ClipSpec) -> closing[Video]:
+    """Open a local file with the decoder that `spec` names; raises DecodeError."""
+    return closing(DECODERS[spec.decoder](path, spec))
+
+
+def check_decoder(name: str) -> None:
+    """Raise ValueError, with the way out, when a decoder's library does not load on this machine."""
+    try:
+        if name == "decord":
+            import decord  # noqa: F401
+        elif name == "torchcodec":
+            import torchcodec.decoders  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"decoder {name} does not load here ({reason}); torchcodec needs FFmpeg's shared libraries on the system "
+            f"(apt-get install ffmpeg), decord an x86-64 Linux wheel; or use --decoder pyav, which brings its own"
+        ) from None
+
+
+def decoder_versions(name: str) -> dict[str, str]:
+    """Versions of a decoder's library and of the FFmpeg in it, as far as it tells."""
+    from importlib.metadata import version
+
+    if name != "pyav":
+        return {name: version(name)}
+    import av
+
+    libraries = {library: ".".join(map(str, number)) for library, number in av.library_versions.items()}
+    return {"pyav": av.__version__, **libraries}

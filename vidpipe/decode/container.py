@@ -1,0 +1,146 @@
+"""Open a container safely, and tell what is wrong with one that does not open.
+
+A "video" can be a script: playlists name other files and hosts, and FFmpeg follows them. The white list of demuxers
+leaves out every format that refers to something else, and the only protocols are the file itself and a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidpipe.errors import DecodeError
+
+SAFE_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,"
+    "h264,hevc,ivf,obu,gif,mxf,rm,dv,mjpeg,wtv,nut,apng"
+)
+OPEN_OPTIONS = {"format_whitelist": SAFE_FORMATS, "protocol_whitelist": "file,pipe"}
+MAX_PIXELS = 1 << 27  # of one picture: 16k video has 2**27
+PLAYLIST_MARKS = (
+    *(b"#extm3u", b"ffconcat", b"v=0\r", b"v=0\n"),
+    *(b"<mpd", b"<smil", b"<asx", b"[playlist]", b"[reference]"),
+)
+
+# Without this, FFmpeg writes thousands of lines about bad files to the workers' logs.
+av.logging.set_level(None)
+
+
+def open_container(path: str) -> tuple[InputContainer, VideoStream]:
+    """The container and the video stream that people mean (FFmpeg's best one); the caller closes it.
+
+    Raises DecodeError: forbidden, not_a_video, truncated, corrupt, no_video_stream, too_large.
+    """
+    refuse_scripts(path)
+    try:
+        container = av.open(path, options=OPEN_OPTIONS, metadata_errors="ignore")
+    except av.error.MemoryError as error:
+        raise DecodeError("out_of_memory", f"opening the container: {error}") from None
+    except av.error.FFmpegError as error:
+        raise _why_not_open(path, error) from None
+    try:
+        return container, _best_video_stream(container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def refuse_scripts(path: str) -> None:
+    """Raise DecodeError for an empty file and for text that tells a player to open something else."""
+    with open(path, "rb") as file:
+        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        raise DecodeError("not_a_video", f"the file holds nothing ({os.path.getsize(path)} bytes)")
+    if start.startswith(PLAYLIST_MARKS) or (start.startswith(b"<") and b"<mpd" in start):
+        raise DecodeError("forbidden", f"a playlist that refers to other files, not a video: begins {start[:16]!r}")
+
+
+def is_cut_short(path: str) -> bool:
+    """True when the container's own structure says that bytes are missing at the file's end."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        return declared_end(file, size) > size
+
+
+def declared_end(file: BinaryIO, size: int) -> int:
+    """The length that ISO boxes, RIFF chunks or EBML elements at the top level add up to; 0 when there are none."""
+    head = file.read(16)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
+        return _end_of_boxes(file, size)
+    if head[:4] == b"RIFF":
+        # Muxers that were killed leave 0 or the largest number: that says nothing.
+        length = struct.unpack("<I", head[4:8])[0]
+        return 8 + length if 0 < length < 0xFFFFFFFF else 0
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return _end_of_ebml(file)
+    return 0
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(16)
+        length = struct.unpack(">I", header[:4])[0]
+        if length == 1 and len(header) == 16:
+            length = struct.unpack(">Q", header[8:])[0]
+        elif length == 0:  # to the end of the file
+            return size
+        if length < 8 or not header[4:8].isascii():  # no box: trailing bytes of something else
+            return position
+        position += length
+    return position
+
+
+def _end_of_ebml(file: BinaryIO) -> int:
+    file.seek(4)
+    header_length = _ebml_length(file)
+    if header_length is None:
+        return 0
+    file.seek(header_length, os.SEEK_CUR)
+    if file.read(4) != b"\x18\x53\x80\x67":  # Segment
+        return 0
+    length = _ebml_length(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _ebml_length(file: BinaryIO) -> int | None:
+    """An EBML variable-length size; None for "unknown" (a live recording) and for no size at all."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    num_bytes = 9 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & ((1 << (8 - num_bytes)) - 1)]) + file.read(num_bytes - 1), "big")
+    return None if value == (1 << (7 * num_bytes)) - 1 else value
+
+
+def _best_video_stream(container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if stream is None:
+        kinds = ", ".join(sorted({other.type for other in container.streams})) or "none"
+        raise DecodeError("no_video_stream", f"no pictures in this {container.format.name}; its streams: {kinds}")
+    assert isinstance(stream, VideoStream)
+    if av.stream.Disposition.attached_pic in stream.disposition:
+        raise DecodeError("no_video_stream", "the only pictures are a cover image of an audio file")
+    if stream.codec_context is None:
+        raise DecodeError("unsupported", f"no decoder for the video stream of this {container.format.name}")
+    if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
+        size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+        raise DecodeError("too_large", f"pictures of {size} are declared, the limit is {MAX_PIXELS} pixels")
+    return stream
+
+
+def _why_not_open(path: str, error: av.error.FFmpegError) -> DecodeError:
+    with open(path, "rb") as file:
+        head = file.read(16)
+    text = str(error).replace(path, "the file")
+    if is_cut_short(path):
+        return DecodeError("truncated", f"the file ends before its index: {text}")
+    if head[4:8] == b"ftyp" or head[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
+        return DecodeError("corrupt", f"a container that cannot be read: {text}")
+    return DecodeError("not_a_video", f"no video format fits: {text}; begins {head!r}")

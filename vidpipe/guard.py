@@ -1,0 +1,179 @@
+"""Decode in a child process with a time limit and a memory limit: a crash, a hang or an out-of-memory is a DecodeError.
+
+The child (`vidpipe.child`) gets a local path and sends clips back one at a time, so memory does not grow with a video's
+length. It inherits no credentials. One child serves many videos; a new one starts after one had to die.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from vidpipe.errors import DecodeError
+from vidpipe.spec import ClipSpec
+
+logger = logging.getLogger(__name__)
+
+START_LIMIT_S = 120.0
+# What a Python with PyAV needs from the environment; credentials are not among it.
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "MALLOC_ARENA_MAX")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip as the child sent it."""
+
+    clip_index: int
+    start_s: float
+    end_s: float
+    frame_pts_s: list[float]
+    num_repeated: int
+    payload: bytes
+    sizes: list[int] | None
+    """JPEG: bytes of each frame in the payload."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The clips of this video so far are void; they come again."""
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """The end of a video that was delivered whole."""
+
+    codec: str
+    width: int
+    height: int
+    duration_s: float
+    num_clips: int
+    decode_s: float
+
+
+class _KilledFromOutsideError(Exception):
+    """The child ended by a signal that neither we nor a decoder's bug sent."""
+
+
+class Guard:
+    """Decodes one video after the other in a child process; use as a context manager."""
+
+    def __init__(self, spec: ClipSpec, *, time_limit_s: float, memory_limit_bytes: int) -> None:
+        self.spec = spec
+        self.time_limit_s = time_limit_s
+        self.memory_limit_bytes = memory_limit_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def decode(self, path: str, video_id: str) -> Iterator[Clip | Restart | VideoFacts]:
+        """The clips of a local file, then its facts; raises DecodeError, after which the clips so far are void.
+
+        A child that somebody else kills (the kernel, an operator) is no fault of the video: it gets a second chance.
+        """
+        try:
+            yield from self._decode(path, video_id)
+        except _KilledFromOutsideError:
+            logger.warning("the decoder of %s was killed from outside; trying once more", video_id)
+            yield Restart()
+            try:
+                yield from self._decode(path, video_id)
+            except _KilledFromOutsideError as error:
+                raise DecodeError("out_of_memory", f"{error}, twice: most likely the machine's memory ran out") from None
+
+    def close(self) -> None:
+        if self._process is not None:
+            assert self._connection is not None
+            self._connection.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = self._connection = None
+
+    def _decode(self, path: str, video_id: str) -> Iterator[Clip | Restart | VideoFacts]:
+        if self._process is None:
+            self._start()
+        finished = False
+        try:
+            self._left_s = self.time_limit_s
+            request = {"path": path, "video_id": video_id, "spec": asdict(self.spec)}
+            try:
+                self._channel.send_bytes(json.dumps(request).encode())
+            except OSError:
+                raise self._why_it_died() from None
+            while not finished:
+                message = json.loads(self._receive())
+                kind = message.pop("kind")
+                finished = kind in ("done", "failed")
+                if kind == "clip":
+                    yield Clip(**message, payload=self._receive())
+                elif kind == "restart":
+                    yield Restart()
+                elif kind == "done":
+                    yield VideoFacts(**message)
+                else:
+                    raise DecodeError(message["code"], message["error"])
+        finally:
+            if not finished:  # given up in the middle: what the child says next would be taken for the next video
+                self.close()
+
+    @property
+    def _channel(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        limits = str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid())
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vidpipe.child", *limits],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+
+    def _receive(self) -> bytes:
+        """The child's next message, within what is left of the video's time."""
+        start_s = time.monotonic()
+        try:
+            if not self._channel.poll(max(self._left_s, 0)):
+                self.close()
+                raise DecodeError("timeout", f"not decoded within {self.time_limit_s:g} s; --video-timeout-s sets this")
+            return self._channel.recv_bytes()
+        except (EOFError, ConnectionResetError):
+            raise self._why_it_died() from None
+        finally:
+            self._left_s -= time.monotonic() - start_s
+
+    def _why_it_died(self) -> Exception:
+        assert self._process is not None
+        process = self._process
+        _, status, usage = os.wait4(process.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        process.returncode = code
+        self.close()
+        if code == -signal.SIGKILL or code == -signal.SIGTERM:
+            return _KilledFromOutsideError(f"the decoder was killed by signal {-code}")
+        if usage.ru_maxrss * 1024 > 0.9 * self.memory_limit_bytes:
+            return DecodeError("out_of_memory", f"the decoder died at {usage.ru_maxrss >> 10} MB")
+        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"
+        return DecodeError("crash", f"the decoder died: {how}")
+
+

@@ -1,0 +1,64 @@
+"""run.json: what one run did, written last, so that its presence means that the run finished."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vidpipe import __version__
+from vidpipe.transfer import join, put_bytes
+
+RUN_FILE = "run.json"
+
+
+@dataclass
+class Tally:
+    """What a run did to videos, counted from their status rows."""
+
+    num_ok: int = 0
+    num_clips: int = 0
+    num_bytes_read: int = 0
+    decode_s: float = 0.0
+    failed_by_code: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def num_failed(self) -> int:
+        return self.failed_by_code.total()
+
+    @property
+    def num_done(self) -> int:
+        return self.num_ok + self.num_failed
+
+    def add(self, receipts: pa.Table) -> None:
+        self.num_ok += pc.sum(pc.equal(receipts["status"], "ok")).as_py() or 0
+        self.num_clips += pc.sum(receipts["num_clips"]).as_py() or 0
+        self.num_bytes_read += pc.sum(receipts["bytes_read"]).as_py() or 0
+        self.decode_s += pc.sum(receipts["decode_s"]).as_py() or 0.0
+        self.failed_by_code.update(receipts["error_code"].drop_null().to_pylist())
+
+
+def write_run_file(
+    output: str, command: str, config: Any, counts: dict[str, int], tally: Tally, *, seconds: float, versions: list[str]
+) -> None:
+    """Write OUTPUT/run.json; `counts` has been checked to add up."""
+    content = {
+        "command": command,
+        "settings": asdict(config),
+        "versions": {"vidpipe": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in versions},
+        "counts": counts,
+        "failed_by_code": dict(sorted(tally.failed_by_code.items())),
+        "num_clips": tally.num_clips,
+        "bytes_read": tally.num_bytes_read,
+        "seconds": round(seconds, 3),
+        "videos_per_s": round(tally.num_done / seconds, 3),
+        "decode_cpu_s": round(tally.decode_s, 3),
+    }
+    put_bytes(json.dumps(content, indent=2).encode(), join(output, RUN_FILE))

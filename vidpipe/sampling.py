@@ -1,0 +1,145 @@
+"""Which frames make a clip, which clips make a video: arithmetic on presentation times, without touching a video.
+
+`times_s` is the presentation time of every frame, ascending, the first one 0.0. A frame is on screen from its own time
+until the next one's; the last one stays for the usual interval. Header counts and frame rates play no part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidpipe.errors import DecodeError
+from vidpipe.spec import ClipSpec
+
+# Matroska and FLV round times to a millisecond: a frame that starts up to half of that later counts as on screen.
+ROUNDING_S = 0.5e-3
+MAX_CLIPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One clip of a video: which frames (ascending; past the video's end the last one repeats) and which span."""
+
+    clip_index: int
+    start_s: float
+    end_s: float
+    frame_indices: np.ndarray
+    num_repeated: int
+    """Frames at the clip's end that only repeat the video's last one, because the video is too short."""
+
+
+def video_duration_s(times_s: np.ndarray) -> float:
+    """Time at which the last frame leaves the screen: its own time and the median interval (one frame: 1/25 s)."""
+    if len(times_s) < 2:
+        return 0.04
+    return float(times_s[-1] + np.median(np.diff(times_s)))
+
+
+def plan_clips(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+    """The clips of one video under `spec`; `video_id` makes random starts differ from video to video.
+
+    Raises DecodeError `too_large` when the times ask for more than `MAX_CLIPS` clips.
+    """
+    return PLANNERS[spec.sampling](times_s, spec, video_id)
+
+
+def frames_on_screen(times_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
+    """Index of the frame on screen at each wanted time; after the end, the last frame."""
+    indices = np.searchsorted(times_s, wanted_s + ROUNDING_S, side="right") - 1
+    return np.clip(indices, 0, len(times_s) - 1)
+
+
+def _plan_uniform(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+    """The video is cut into `num_frames` equal spans of time; of each, the frame on screen in its middle."""
+    duration_s, num_frames = video_duration_s(times_s), spec.shape[0]
+    if len(times_s) < num_frames:
+        indices, num_repeated = _past_the_end(np.arange(num_frames), len(times_s))
+    else:
+        middles_s = (np.arange(num_frames) + 0.5) * duration_s / num_frames
+        indices, num_repeated = frames_on_screen(times_s, middles_s), 0
+    return [ClipPlan(0, 0.0, duration_s, indices, num_repeated)]
+
+
+def _plan_dense(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+    """`num_clips` spans of (num_frames - 1) * frame_stride + 1 frames, from the first possible start to the last."""
+    num_frames, stride, num_clips = spec.shape[0], spec.frame_stride, spec.num_clips
+    assert stride is not None
+    assert num_clips is not None
+    last_start = max(len(times_s) - ((num_frames - 1) * stride + 1), 0)
+    if spec.seed is not None:
+        starts = np.sort(_generator(spec.seed, video_id).integers(0, last_start + 1, num_clips))
+    elif num_clips == 1:
+        starts = np.array([last_start // 2])
+    else:
+        starts = np.round(np.linspace(0, last_start, num_clips)).astype(np.int64)
+    ends_s = np.append(times_s[1:], video_duration_s(times_s))
+    clips = []
+    for clip_index, start in enumerate(starts):
+        indices, num_repeated = _past_the_end(start + np.arange(num_frames) * stride, len(times_s))
+        span_s = float(times_s[indices[0]]), float(ends_s[indices[-1]])
+        clips.append(ClipPlan(clip_index, *span_s, indices, num_repeated))
+    return clips
+
+
+def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+    """The frames on screen at 0, 1/rate, 2/rate, … seconds, `num_frames` of them a clip."""
+    duration_s, num_frames, rate_fps = video_duration_s(times_s), spec.shape[0], spec.rate_fps
+    assert rate_fps is not None
+    num_wanted = max(1, _num_starts(duration_s, 1 / rate_fps))
+    _check_num_clips(num_wanted / num_frames, duration_s)
+    clips = []
+    for clip_index, first in enumerate(range(0, num_wanted, num_frames)):
+        wanted = first + np.arange(num_frames)
+        indices = frames_on_screen(times_s, np.minimum(wanted, num_wanted - 1) / rate_fps)
+        num_repeated = int((wanted >= num_wanted).sum())
+        # What repeats is the last frame of the video, not the last one that the rate happened to hit.
+        indices[num_frames - num_repeated :] = len(times_s) - 1
+        end_s = min((first + num_frames) / rate_fps, duration_s)
+        clips.append(ClipPlan(clip_index, first / rate_fps, end_s, indices, num_repeated))
+    return clips
+
+
+def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+    """A clip at 0, hop, 2 hops, … seconds: `num_frames` equal spans of its window, the frame in each one's middle."""
+    duration_s, num_frames, window_s, hop_s = video_duration_s(times_s), spec.shape[0], spec.window_s, spec.hop_s
+    assert window_s is not None
+    assert hop_s is not None
+    num_clips = max(1, _num_starts(duration_s, hop_s))
+    _check_num_clips(num_clips, duration_s)
+    offsets_s = (np.arange(num_frames) + 0.5) * window_s / num_frames
+    clips = []
+    for clip_index in range(num_clips):
+        start_s = clip_index * hop_s
+        wanted_s = start_s + offsets_s
+        num_repeated = int((wanted_s >= duration_s).sum())
+        end_s = min(start_s + window_s, duration_s)
+        clips.append(ClipPlan(clip_index, start_s, end_s, frames_on_screen(times_s, wanted_s), num_repeated))
+    return clips
+
+
+PLANNERS = {"uniform": _plan_uniform, "dense": _plan_dense, "fps": _plan_fps, "windows": _plan_windows}
+
+
+def _past_the_end(wanted: np.ndarray, num_frames_in_video: int) -> tuple[np.ndarray, int]:
+    last = num_frames_in_video - 1
+    return np.minimum(wanted, last), int((wanted > last).sum())
+
+
+def _num_starts(duration_s: float, hop_s: float) -> int:
+    """How many of 0, hop, 2 hops, … lie before the end (one that only rounding puts before it does not)."""
+    return int(min(np.ceil((duration_s - ROUNDING_S) / hop_s), 2**62))
+
+
+def _check_num_clips(num_clips: float, duration_s: float) -> None:
+    if num_clips > MAX_CLIPS:
+        raise DecodeError(
+            "too_large", f"{duration_s:.0f} s of video make {num_clips:.0f} clips, the limit is {MAX_CLIPS}"
+        )
+
+
+def _generator(seed: int, video_id: str) -> np.random.Generator:
+    digest = hashlib.blake2b(video_id.encode(), digest_size=8).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest, "big")])

@@ -1,0 +1,145 @@
+"""What a clip is: which frames, which size, which encoding. One frozen value that travels with every artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+SamplingMode = Literal["uniform", "dense", "fps", "windows"]
+
+# The fields a sampling mode uses, with their defaults; the others stay None, so that equal clips have equal specs.
+SAMPLING_FIELDS: dict[str, dict[str, Any]] = {
+    "uniform": {"num_frames": 16},
+    "dense": {"num_frames": 16, "frame_stride": 4, "num_clips": 1, "seed": None},
+    "fps": {"num_frames": 1, "rate_fps": 1.0},
+    "windows": {"num_frames": 16, "window_s": 10.0, "hop_s": None},
+}
+MAX_SIDE_PX = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """Settings that decide the bytes of a clip; two equal specs give equal clips of the same video."""
+
+    sampling: SamplingMode = "uniform"
+    """uniform: num_frames equally spaced over the whole video. dense: num_frames at frame_stride, num_clips of them.
+    fps: frames at a fixed rate. windows: a clip of num_frames from every window_s seconds, for long videos."""
+    num_frames: int | None = None
+    """Frames in a clip (default 16; fps: 1, each frame a clip)."""
+    frame_stride: int | None = None
+    """dense: source frames from one sampled frame to the next (default 4)."""
+    num_clips: int | None = None
+    """dense: clips a video, spread evenly (default 1, from the middle)."""
+    seed: int | None = None
+    """dense: start the clips at random places drawn from this seed, instead of evenly."""
+    rate_fps: float | None = None
+    """fps: sampled frames a second (default 1)."""
+    window_s: float | None = None
+    """windows: seconds a clip spans (default 10)."""
+    hop_s: float | None = None
+    """windows: seconds from one clip's start to the next (default: window_s)."""
+    size: str = "112"
+    """Frame size in pixels: 112 (square) or HEIGHTxWIDTH, such as 128x171."""
+    resize: Literal["crop", "squash", "letterbox"] = "crop"
+    """crop: scale the short side, cut the centre. squash: ignore the aspect ratio. letterbox: fit, pad with black."""
+    color: Literal["rgb", "gray"] = "rgb"
+    """Channels of a frame: 3 or 1."""
+    encoding: Literal["raw", "jpeg"] = "raw"
+    """raw: exact pixels. jpeg: 2 to 3 times smaller, lossy (4:4:4)."""
+    jpeg_quality: int | None = None
+    """jpeg: quality from 1 to 100 (default 95)."""
+    decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
+    """pyav delivers the exact frames; the others are for comparison (README: decoders)."""
+
+    def __post_init__(self) -> None:
+        used = SAMPLING_FIELDS.get(self.sampling)
+        if used is None:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLING_FIELDS)}, got {self.sampling!r}")
+        for name in ("num_frames", "frame_stride", "num_clips", "seed", "rate_fps", "window_s", "hop_s"):
+            value = getattr(self, name)
+            if name not in used:
+                if value is not None:
+                    modes = " or ".join(mode for mode, names in SAMPLING_FIELDS.items() if name in names)
+                    raise ValueError(
+                        f"{name} is for sampling {modes}, not {self.sampling}; drop it, or choose --sampling {modes}"
+                    )
+            elif value is None:
+                object.__setattr__(self, name, used[name])
+        if self.sampling == "windows" and self.hop_s is None:
+            object.__setattr__(self, "hop_s", self.window_s)
+        if self.encoding == "jpeg" and self.jpeg_quality is None:
+            object.__setattr__(self, "jpeg_quality", 95)
+        self._check()
+
+    def _check(self) -> None:
+        for name in ("num_frames", "frame_stride", "num_clips", "rate_fps", "window_s", "hop_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"seed must be 0 or above, got {self.seed}")
+        if self.encoding == "raw" and self.jpeg_quality is not None:
+            raise ValueError("jpeg_quality is for encoding jpeg, not raw; drop it, or choose --encoding jpeg")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}")
+        for name, choices in (
+            ("resize", ("crop", "squash", "letterbox")),
+            ("color", ("rgb", "gray")),
+            ("encoding", ("raw", "jpeg")),
+            ("decoder", ("pyav", "decord", "torchcodec")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", self.size):
+            raise ValueError(f"size must be pixels such as 112, or HEIGHTxWIDTH such as 128x171, got {self.size!r}")
+        if not all(1 <= side <= MAX_SIDE_PX for side in (self.height, self.width)):
+            raise ValueError(f"size must be from 1 to {MAX_SIDE_PX} pixels a side, got {self.size!r}")
+        if self.num_bytes_raw > 1 << 30:
+            raise ValueError(
+                f"a clip of shape {self.shape} takes {self.num_bytes_raw / 2**30:.1f} GiB, the limit is 1 GiB; "
+                "take fewer frames or a smaller size"
+            )
+
+    @property
+    def height(self) -> int:
+        return int(self.size.split("x")[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.size.split("x")[-1])
+
+    @property
+    def num_channels(self) -> int:
+        return 3 if self.color == "rgb" else 1
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of a clip's frames: (T, H, W, C)."""
+        assert self.num_frames is not None
+        return self.num_frames, self.height, self.width, self.num_channels
+
+    @property
+    def num_bytes_raw(self) -> int:
+        """Bytes of one clip as raw uint8."""
+        num_frames, height, width, num_channels = self.shape
+        return num_frames * height * width * num_channels
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ClipSpec:
+        return cls(**json.loads(text))
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that are equal for equal specs: part of the name of everything made with them."""
+        return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()
+
+    def differences(self, other: ClipSpec) -> list[str]:
+        """The fields in which two specs differ, as `name: ours, not theirs`."""
+        pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return [f"{name}: {ours}, not {theirs}" for name, ours, theirs in pairs if ours != theirs]

@@ -1,0 +1,101 @@
+"""Whole files to and from any fsspec URL: a file is there whole, or it is not there.
+
+Local files are written beside their target and renamed; objects appear when their upload is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from vidpipe.errors import DecodeError
+from vidpipe.storage import filesystem
+
+
+def join(folder: str, *names: str) -> str:
+    return "/".join([folder.rstrip("/"), *names])
+
+
+def is_local(url: str) -> bool:
+    return isinstance(filesystem(url)[0], LocalFileSystem)
+
+
+def fetch_video(url: str, folder: Path) -> Path:
+    """A local path with the bytes of `url`: the file itself, or a copy in `folder` that the caller removes.
+
+    Raises DecodeError `not_found` and `forbidden`; a fault of the storage flies, it is not the video's.
+    """
+    fs, path = filesystem(url)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            os.close(os.open(path, os.O_RDONLY))
+            if os.path.isdir(path):
+                raise DecodeError("not_found", "a folder, not a file")
+            return Path(path)
+        target = folder / os.urandom(8).hex()
+        fs.get_file(path, str(target))
+        return target
+    except FileNotFoundError:
+        raise DecodeError("not_found", "the file is not there (any more)") from None
+    except PermissionError as error:
+        raise DecodeError("forbidden", f"these credentials may not read it: {error.strerror or error}") from None
+
+
+def put_file(local: Path, url: str) -> None:
+    """Move a finished local file to `url`, where it appears whole."""
+    fs, path = filesystem(url)
+    if isinstance(fs, LocalFileSystem):
+        with open(local, "rb") as file:
+            os.fsync(file.fileno())
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        beside = Path(path).with_name(f".{os.path.basename(path)}.{os.getpid()}")
+        shutil.move(local, beside)
+        os.replace(beside, path)
+    else:
+        fs.put_file(str(local), path)
+        local.unlink()
+
+
+def put_bytes(data: bytes, url: str) -> None:
+    """Write a small file whole."""
+    fs, path = filesystem(url)
+    if isinstance(fs, LocalFileSystem):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        beside = Path(path).with_name(f".{os.path.basename(path)}.{os.getpid()}")
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    else:
+        fs.pipe_file(path, data)
+
+
+def file_names(folder: str) -> list[str]:
+    """Names of the files in a folder, sorted; none when the folder is not there."""
+    fs, path = filesystem(folder)
+    fs.invalidate_cache(path)
+    try:
+        entries: list[dict[str, Any]] = fs.ls(path, detail=True)
+    except FileNotFoundError:
+        return []
+    return sorted(entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file")
+
+
+def remove_files(folder: str, names: list[str]) -> None:
+    fs, path = filesystem(folder)
+    for name in names:
+        try:
+            fs.rm_file(f"{path}/{name}")
+        except FileNotFoundError:
+            continue
+
+
+def exists(url: str) -> bool:
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    return bool(fs.exists(path))
