@@ -87,6 +87,8 @@ def storage_errors(url: str) -> Iterator[None]:
             raise ValueError(
                 f"{url}: fsspec knows no storage of this kind; use a local path, s3:// or gs://"
             ) from error
+        if isinstance(error, ValueError) and "Invalid endpoint" in str(error):
+            raise ValueError(f"{error}; write AWS_ENDPOINT_URL as http://host:port or https://host") from error
         names = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _WAYS_OUT]
         if not names:
             raise

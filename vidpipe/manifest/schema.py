@@ -1,0 +1,121 @@
+"""The manifest's columns, and its Parquet file. One row a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vidpipe.storage import FileInfo, filesystem, storage_errors
+from vidpipe.transfer import put_bytes
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("split", pa.string()),
+    ]
+)
+FILES_SCHEMA = pa.schema([MANIFEST_SCHEMA.field(name) for name in ("url", "version", "size_bytes")])
+SPLITS = ("train", "val", "test", "unused")
+
+
+def video_id(url: str) -> str:
+    """A video's stable name: 24 hex digits of its URL's BLAKE2b."""
+    return blake2b(url.encode(), digest_size=12).hexdigest()
+
+
+def files_table(files: Iterable[FileInfo]) -> pa.Table:
+    """The columns of a listing, in order of URL; built in batches, so that no million objects are held at once."""
+    remaining = iter(files)
+    batches = []
+    while batch := list(islice(remaining, 50_000)):
+        columns = [[f.url for f in batch], [f.version for f in batch], [f.size_bytes for f in batch]]
+        batches.append(pa.record_batch(columns, schema=FILES_SCHEMA))
+    return pa.Table.from_batches(batches, FILES_SCHEMA).sort_by("url")
+
+
+def build_manifest(
+    files: pa.Table,
+    label: pa.Array | list[str | None] | None = None,
+    group: pa.Array | list[str | None] | None = None,
+    split: pa.Array | list[str | None] | None = None,
+) -> pa.Table:
+    """A manifest of the columns of `files_table` and, row by row, what a layout knows of them."""
+    columns: dict[str, object] = {
+        "video_id": [video_id(url) for url in files["url"].to_pylist()],
+        "url": files["url"],
+        "version": files["version"],
+        "size_bytes": files["size_bytes"],
+    }
+    for name, values in {"label": label, "group": group, "split": split}.items():
+        columns[name] = pa.nulls(len(files), pa.string()) if values is None else values
+    return pa.table(columns, schema=MANIFEST_SCHEMA)
+
+
+def write_manifest(manifest: pa.Table, url: str) -> None:
+    """Write the manifest whole: a reader sees the old file or the new one, never a part."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(manifest, buffer, compression="zstd", row_group_size=100_000)
+    with storage_errors(url):
+        put_bytes(buffer.getvalue().to_pybytes(), url)
+
+
+def read_manifest(url: str) -> pa.Table:
+    """The manifest at `url`, with the columns of `MANIFEST_SCHEMA`; a ValueError says what it lacks."""
+    with storage_errors(url):
+        fs, path = filesystem(url)
+        data = pa.py_buffer(fs.cat_file(path))
+    try:
+        found = pq.read_table(pa.BufferReader(data))
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{url} is not a Parquet file; make a manifest of it with jobs/index.py {url} --layout table"
+        ) from error
+    required = [field.name for field in MANIFEST_SCHEMA if not field.nullable]
+    lacking = [name for name in required if name not in found.column_names]
+    if lacking:
+        raise ValueError(
+            f"manifest {url} has no column {', '.join(lacking)} (it has {', '.join(found.column_names)}); "
+            f"make one of it with jobs/index.py {url} --layout table"
+        )
+    for name in required:
+        if found[name].null_count:
+            raise ValueError(
+                f"manifest {url} has {found[name].null_count} videos without {name}; "
+                f"make it again with jobs/index.py {url} --layout table"
+            )
+    for field in MANIFEST_SCHEMA:
+        if field.name not in found.column_names:
+            found = found.append_column(field, pa.nulls(len(found), field.type))
+    manifest = found.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA)
+    check_unique(manifest, f"manifest {url}")
+    check_splits(manifest["split"], f"manifest {url}")
+    return manifest
+
+
+def check_unique(videos: pa.Table, name: str) -> None:
+    """ValueError when a URL, or a `video_id` where there is one, is listed more than once."""
+    for column in [column for column in ("url", "video_id") if column in videos.column_names]:
+        if pc.count_distinct(videos[column]).as_py() == len(videos):
+            continue
+        counts = pc.value_counts(videos[column])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+        raise ValueError(
+            f"{name} lists {len(twice)} videos more than once (first: {twice[0].as_py()}); keep one row a {column}"
+        )
+
+
+def check_splits(split: pa.ChunkedArray, name: str) -> None:
+    """ValueError when a split is none of `SPLITS`."""
+    unknown = [value for value in pc.unique(split).to_pylist() if value is not None and value not in SPLITS]
+    if unknown:
+        raise ValueError(f"{name} has a split {unknown[0]!r}; a split is one of {', '.join(SPLITS)}, or empty")
