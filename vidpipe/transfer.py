@@ -95,7 +95,7 @@ def remove_files(folder: str, names: list[str]) -> None:
             continue
 
 
-def exists(url: str) -> bool:
-    fs, path = filesystem(url)
-    fs.invalidate_cache()
-    return bool(fs.exists(path))
+def check_writable(folder: str) -> None:
+    """Write and remove a small file, so that a lack of rights shows before any work."""
+    put_bytes(b"", join(folder, ".write_test"))
+    remove_files(folder, [".write_test"])

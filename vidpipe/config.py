@@ -1,0 +1,120 @@
+"""One frozen dataclass a job, checked when built. Imports neither torch nor ray: --help answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from vidpipe.spec import ClipSpec
+
+Layout = Literal["flat", "folders", "ucf101", "hmdb51", "table"]
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".divx"),
+    *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".gif", ".mxf", ".vob"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """List the videos of a folder, a bucket or a table into a manifest."""
+
+    source: tyro.conf.Positional[str]
+    """Folder, bucket or prefix with the videos (local, s3://, gs://), or the table that lists them."""
+    output: str = "manifest.parquet"
+    """Manifest to write: one row a video."""
+    layout: Layout = "flat"
+    """Where labels and splits are read from: flat: nowhere; folders: one folder a class, below train/, val/ and test/
+    or not; ucf101 and hmdb51: the official lists; table: a CSV, JSONL or Parquet file with a column url or path."""
+    splits_dir: str | None = None
+    """Folder of the official lists of ucf101 (trainlist01.txt, …) or hmdb51 (CLASS_test_split1.txt, …)."""
+    fold: int = 1
+    """Official split to take, 1 to 3."""
+    root: str | None = None
+    """Folder at which the relative paths of a table start (default: the table's own)."""
+    val_fraction: float = 0.0
+    """Share of the videos to put into val, stratified by label and never through a group. Of a layout that comes with
+    splits: share of its train videos."""
+    test_fraction: float = 0.0
+    """Share of the videos to put into test, as above; only for a layout that comes without splits."""
+    seed: int = 0
+    """Other seeds give other splits."""
+    suffixes: tuple[str, ...] = VIDEO_SUFFIXES
+    """File names that are videos, by their ending, upper or lower case."""
+    allow_leakage: bool = False
+    """Only warn when the same group, or the same content, is in two splits."""
+    limit: int | None = None
+    """Keep a sample of that many videos, the same ones every time."""
+
+    def __post_init__(self) -> None:
+        official = self.layout in ("ucf101", "hmdb51")
+        if official and self.splits_dir is None:
+            raise ValueError(f"layout {self.layout} reads the official lists; give their folder with --splits-dir")
+        if not official and self.splits_dir is not None:
+            raise ValueError(f"splits_dir is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
+        if self.fold not in (1, 2, 3):
+            raise ValueError(f"fold must be 1, 2 or 3, got {self.fold}")
+        if not official and self.fold != 1:
+            raise ValueError(f"fold is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
+        if self.layout != "table" and self.root is not None:
+            raise ValueError(f"root is for the layout table, not {self.layout}; give the folder as the source")
+        for name in ("val_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave nothing for train; "
+                "they must sum to less than 1"
+            )
+        bare = [suffix for suffix in self.suffixes if not suffix.startswith(".")]
+        if bare or not self.suffixes:
+            raise ValueError(f"suffixes must each start with a dot, such as .mp4, got {' '.join(bare) or 'none'}")
+        if not self.output.endswith(".parquet"):
+            raise ValueError(f"output must end in .parquet, got {self.output}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, got {self.limit}; leave it out for all videos")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """Videos become a table of clips: every video is decoded once and gets one status row."""
+
+    source: tyro.conf.Positional[str]
+    """A folder, a prefix such as s3://bucket/videos, or a manifest (.parquet from jobs/index.py, .csv, .jsonl)."""
+    output: str
+    """Folder or prefix for clips/, status/ and run.json. A rerun with the same output does only what is missing."""
+    layout: Literal["flat", "folders"] = "flat"
+    """Of a folder or prefix: flat has no labels, in folders the first folder is the label. jobs/index.py knows more."""
+    clip: tyro.conf.OmitArgPrefixes[ClipSpec] = ClipSpec()
+    retry_failed: bool = False
+    """Decode the videos again that failed in earlier runs."""
+    limit: int | None = None
+    """Decode at most this many videos, then stop; the next run goes on."""
+    dry_run: bool = False
+    """Say what would be done, and do nothing."""
+    max_failure_rate: float = 0.5
+    """Exit with status 3 when a larger share of the decoded videos failed; all results are written all the same."""
+    contact_sheet: bool = False
+    """Write OUTPUT/contact_sheet.png: sampled frames of some videos with their times, to look at."""
+    part_mb: int = 128
+    """Size at which a part file is closed; a video's clips always lie in one part."""
+    video_timeout_s: float = 600.0
+    """Seconds of decoding after which a video fails as `timeout`."""
+    video_memory_mb: int = 2048
+    """Memory that decoding one video may take before it fails as `out_of_memory`."""
+    num_workers: int | None = None
+    """Videos decoded at the same time (default: one for each CPU of the Ray cluster)."""
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "part_mb", "video_timeout_s", "video_memory_mb", "num_workers"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if not 0 <= self.max_failure_rate <= 1:
+            raise ValueError(f"max_failure_rate must be from 0 to 1, got {self.max_failure_rate}")
+        if self.video_memory_mb < 64:
+            raise ValueError(
+                f"video_memory_mb must be 64 or more: one 4k picture takes 24 MB, got {self.video_memory_mb}"
+            )

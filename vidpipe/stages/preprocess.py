@@ -1,0 +1,274 @@
+"""Videos to clips on Ray Data: manifest → tasks that decode and write parts → receipts that the driver commits."""
+
+from __future__ import annotations
+
+import logging
+import math
+import posixpath
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vidpipe.cli import connect_ray
+from vidpipe.config import IndexConfig, PreprocessConfig
+from vidpipe.contact_sheet import write_contact_sheet
+from vidpipe.decode import check_decoder
+from vidpipe.errors import FailureRateError
+from vidpipe.ledger import LABEL_COLUMNS, Ledger, WorkLeft, status_schema
+from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
+from vidpipe.manifest.make import make_manifest
+from vidpipe.manifest.schema import read_manifest
+from vidpipe.progress import Progress
+from vidpipe.run_file import RUN_FILE, Tally, write_run_file
+from vidpipe.spec import ClipSpec
+from vidpipe.storage import filesystem, storage_errors
+from vidpipe.transfer import check_writable, file_names, join, remove_files
+
+logger = logging.getLogger(__name__)
+
+COMMIT_EVERY_S = 10.0
+COMMIT_EVERY_ROWS = 20_000
+# A task is what a lost node loses: small enough to be decoded again, large enough that 14 ms of Ray do not matter.
+MAX_TASK_VIDEOS = 256
+MAX_TASK_BYTES = 1 << 30
+TASKS_A_SLOT = 6
+VIDEO_WEIGHT_BYTES = 1 << 16  # what a video costs besides its bytes, when tasks are made equal
+
+
+Task = Callable[..., pa.Table]
+
+
+def make_parts_task(videos: pa.Table, settings: PartSettings) -> pa.Table:
+    """Manifest rows in, status rows out; what a Ray worker runs."""
+    receipts = make_parts(videos.to_pylist(), settings)
+    return pa.Table.from_pylist(receipts, status_schema(settings.spec))
+
+
+def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
+    """Run the stage; raises ValueError before any work, and FailureRateError after all of it."""
+    start_s = time.monotonic()
+    check_decoder(config.clip.decoder)
+    manifest = load_manifest(config)
+    with storage_errors(config.output):
+        check_writable(config.output)
+        ledger = Ledger(config.output, config.clip)
+    left = ledger.work_left(manifest, retry_failed=config.retry_failed)
+    if config.dry_run:
+        print_plan(config, manifest, left)
+        return
+    remove_files(config.output, [RUN_FILE])
+    num_adopted = ledger.adopt(left.todo)
+    if num_adopted:
+        logger.info("%d videos were decoded by an earlier run that could not record them; they count", num_adopted)
+        left = ledger.work_left(manifest, retry_failed=config.retry_failed)
+    ledger.sweep()
+    todo = left.todo.slice(0, config.limit)
+    tally = Tally()
+    if len(todo):
+        decode_all(config, ledger, todo, tally, task)
+    refresh_parts(config, ledger, left.relabelled)
+    ledger.compact()
+    ledger.sweep()
+    counts = check_counts(ledger, manifest, left, tally, num_remaining=len(left.todo) - len(todo))
+    seconds = time.monotonic() - start_s
+    if config.contact_sheet:
+        write_contact_sheet(config.output, ledger)
+    write_run_file(
+        config.output, "preprocess", config, counts, tally, seconds=seconds, versions=["ray", "pyarrow", "av", "numpy"]
+    )
+    print_summary(config, ledger, counts, left, tally, seconds)
+    if tally.num_failed > config.max_failure_rate * tally.num_done:
+        raise FailureRateError(
+            f"{tally.num_failed} of {tally.num_done} videos failed, --max-failure-rate is {config.max_failure_rate:g}; "
+            f"all results are written, the reasons are in {join(config.output, 'status')}"
+        )
+
+
+def load_manifest(config: PreprocessConfig) -> pa.Table:
+    """The manifest given, or one made of the table, folder or prefix given."""
+    suffix = posixpath.splitext(config.source)[1].lower()
+    if suffix == ".parquet" and "video_id" in parquet_columns(config.source):
+        return read_manifest(config.source)
+    is_table = suffix in (".parquet", ".csv", ".jsonl", ".ndjson")
+    return make_manifest(IndexConfig(source=config.source, layout="table" if is_table else config.layout))
+
+
+def parquet_columns(url: str) -> list[str]:
+    with storage_errors(url):
+        fs, path = filesystem(url)
+        with fs.open(path, "rb") as file:
+            try:
+                return pq.read_schema(file).names
+            except pa.ArrowInvalid as error:
+                raise ValueError(
+                    f"{url} is not a Parquet file ({error}); give a manifest made by jobs/index.py"
+                ) from error
+
+
+def decode_all(config: PreprocessConfig, ledger: Ledger, todo: pa.Table, tally: Tally, task: Task) -> None:
+    """Decode the videos of `todo`; what is done is committed every few seconds, and whatever ends this."""
+    settings = part_settings(config)
+    connect_ray()
+    tasks = cut_tasks(todo, config.clip, settings.part_bytes, config.num_workers or num_cluster_cpus())
+    logger.info("%d videos to decode in %d tasks", len(todo), len(tasks))
+    pending: list[pa.Table] = []
+    committed_s = time.monotonic()
+    with Progress(len(todo)) as progress:
+        try:
+            for receipts in run_tasks(partial(task, settings=settings), tasks, config.num_workers):
+                pending.append(receipts)
+                tally.add(receipts)
+                progress.add(len(receipts), pc.sum(pc.equal(receipts["status"], "failed")).as_py())
+                is_due = time.monotonic() - committed_s > COMMIT_EVERY_S
+                if is_due or sum(map(len, pending)) > COMMIT_EVERY_ROWS:
+                    ledger.commit(pa.concat_tables(pending))
+                    pending, committed_s = [], time.monotonic()
+        finally:
+            if pending:
+                ledger.commit(pa.concat_tables(pending))
+
+
+def refresh_parts(config: PreprocessConfig, ledger: Ledger, relabelled: pa.Table) -> None:
+    """Rewrite parts whose rows are out of date, without decoding: clips of videos that changed, and other labels."""
+    stale = ledger.stale_parts()
+    if not stale and not len(relabelled):
+        return
+    status = with_labels(ledger.read(), relabelled)
+    is_relabelled = pc.is_in(status["video_id"], value_set=relabelled["video_id"].combine_chunks())
+    names = pc.unique(pc.drop_null(status.filter(is_relabelled)["part"])).to_pylist()
+    parts = sorted({*stale, *names})
+    logger.info("%d parts are rewritten: %d videos have other labels", len(parts), len(relabelled))
+    failed = status.filter(pc.and_(is_relabelled, pc.equal(status["status"], "failed")))
+    if len(failed):
+        ledger.commit(failed)
+    if parts:
+        connect_ray()
+        tasks = [status.filter(pc.equal(status["part"], name)).combine_chunks() for name in parts]
+        task = partial(rewrite_part_task, settings=part_settings(config))
+        for receipts in run_tasks(task, tasks, config.num_workers):
+            ledger.commit(receipts)
+
+
+def with_labels(status: pa.Table, manifest: pa.Table) -> pa.Table:
+    """Status rows with the labels that the given manifest rows have now."""
+    position = pc.index_in(status["video_id"], value_set=manifest["video_id"].combine_chunks())
+    known = pc.is_valid(position)
+    for column in LABEL_COLUMNS:
+        values = pc.if_else(known, manifest[column].take(position), status[column])
+        status = status.set_column(status.schema.get_field_index(column), column, values)
+    return status
+
+
+def run_tasks(
+    task: Callable[[pa.Table], pa.Table], tasks: list[pa.Table], num_workers: int | None
+) -> Iterator[pa.Table]:
+    """One Ray task a table, in any order; Ray runs a task again when its worker or node is lost."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    dataset = ray.data.from_arrow(tasks).map_batches(
+        task, batch_size=None, batch_format="pyarrow", num_cpus=1, concurrency=num_workers
+    )
+    yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def rewrite_part_task(statuses: pa.Table, settings: PartSettings) -> pa.Table:
+    receipts = rewrite_part(statuses["part"][0].as_py(), statuses.to_pylist(), settings)
+    return pa.Table.from_pylist(receipts, status_schema(settings.spec))
+
+
+def part_settings(config: PreprocessConfig) -> PartSettings:
+    return PartSettings(
+        output=config.output,
+        spec=config.clip,
+        part_bytes=config.part_mb << 20,
+        time_limit_s=config.video_timeout_s,
+        memory_limit_bytes=config.video_memory_mb << 20,
+    )
+
+
+def num_cluster_cpus() -> int:
+    import ray
+
+    return max(int(ray.cluster_resources().get("CPU", 1)), 1)
+
+
+def cut_tasks(todo: pa.Table, spec: ClipSpec, part_bytes: int, num_slots: int) -> list[pa.Table]:
+    """Manifest rows as tasks of about equal weight, the largest videos first: no long one is left for the end."""
+    todo = todo.take(pc.sort_indices(todo, [("size_bytes", "descending"), ("video_id", "ascending")])).combine_chunks()
+    weights = todo["size_bytes"].to_numpy() + VIDEO_WEIGHT_BYTES
+    # Parts hold about half of their raw bytes.
+    fit = max(2 * part_bytes // (spec.num_bytes_raw * (spec.num_clips or 1)), 1)
+    max_videos = min(fit, MAX_TASK_VIDEOS, math.ceil(len(todo) / num_slots))
+    max_weight = min(weights.sum() / (num_slots * TASKS_A_SLOT), MAX_TASK_BYTES)
+    tasks, first, weight = [], 0, 0
+    for row, added in enumerate(weights.tolist()):
+        if row > first and (row - first == max_videos or weight + added > max_weight):
+            tasks.append(todo.slice(first, row - first))
+            first, weight = row, 0
+        weight += added
+    return [*tasks, todo.slice(first)]
+
+
+def check_counts(
+    ledger: Ledger, manifest: pa.Table, left: WorkLeft, tally: Tally, num_remaining: int
+) -> dict[str, int]:
+    """The counts of the run; raises RuntimeError when videos, status rows and parts do not add up."""
+    counts = {
+        "videos": len(manifest),
+        "ok": tally.num_ok,
+        "failed": tally.num_failed,
+        "unchanged": left.num_unchanged,
+        "remaining": num_remaining,
+    }
+    status = ledger.read(["video_id", "version", "status", "part"])
+    position = pc.index_in(manifest["video_id"], value_set=status["video_id"].combine_chunks())
+    same_version = pc.fill_null(pc.equal(status["version"].take(position), manifest["version"]), False)
+    num_recorded = pc.sum(same_version).as_py() or 0
+    missing = set(ledger.parts()) - set(file_names(join(ledger.output, "clips")))
+    num_accounted = counts["ok"] + counts["failed"] + counts["unchanged"] + counts["remaining"]
+    if missing or num_accounted != counts["videos"] or num_recorded != counts["videos"] - num_remaining:
+        raise RuntimeError(
+            f"the accounts do not add up: {counts}, {num_recorded} videos with a status row, "
+            f"{len(missing)} parts missing (first: {min(missing, default='none')})"
+        )
+    return counts
+
+
+def print_plan(config: PreprocessConfig, manifest: pa.Table, left: WorkLeft) -> None:
+    """What a run would do, for --dry-run."""
+    todo = left.todo.slice(0, config.limit)
+    num_bytes = pc.sum(todo["size_bytes"]).as_py() or 0
+    clip_bytes = config.clip.num_bytes_raw * (config.clip.num_clips or 1)
+    num_parts = math.ceil(len(todo) * clip_bytes / 2 / (config.part_mb << 20))
+    at_least = "" if config.clip.sampling in ("uniform", "dense") else "at least "
+    print(f"videos     {len(manifest)}: {len(todo)} to decode ({left.num_new} new, {left.num_changed} changed, "
+          f"{left.num_retried} retried), {left.num_unchanged} unchanged")  # fmt: skip
+    print(f"to read    {num_bytes / 1e6:.1f} MB of video")
+    print(f"to write   {at_least}{len(todo) * (config.clip.num_clips or 1)} clips of {config.clip.shape}, "
+          f"about {num_parts} parts of {config.part_mb} MB, at {config.output}")  # fmt: skip
+    print("dry run    nothing was done")
+
+
+def print_summary(
+    config: PreprocessConfig, ledger: Ledger, counts: dict[str, int], left: WorkLeft, tally: Tally, seconds: float
+) -> None:
+    """The five lines that end a run."""
+    remaining = f" + {counts['remaining']} remaining" if counts["remaining"] else ""
+    gone = f"; {left.num_gone} of earlier runs are no longer listed" if left.num_gone else ""
+    failures = ", ".join(f"{code} {number}" for code, number in tally.failed_by_code.most_common()) or "none"
+    if left.num_unchanged_failed:
+        failures += f"; {left.num_unchanged_failed} of earlier runs (--retry-failed decodes them again)"
+    cpu_s = tally.decode_s / max(tally.num_ok, 1)
+    print(f"videos     {counts['videos']} = {counts['ok']} ok + {counts['failed']} failed + "
+          f"{counts['unchanged']} unchanged{remaining}{gone}")  # fmt: skip
+    print(f"failures   {failures}")
+    print(f"clips      {tally.num_clips} new of shape {config.clip.shape}; {len(ledger.parts())} parts in all")
+    print(f"time       {seconds:.1f} s, {tally.num_done / seconds:.1f} videos/s, {cpu_s:.3f} CPU s of decoding each, "
+          f"{tally.num_bytes_read / 1e6:.1f} MB read")  # fmt: skip
+    print(f"output     {config.output}: clips/, status/ (a row a video, with the reason of each failure), run.json")
