@@ -143,13 +143,13 @@ def open_part(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A Parquet writer with the measured settings: zstd 3 on raw pixels, none on JPEG, no dictionary of frames."""
     is_raw = pa.types.is_fixed_size_binary(schema.field("frames").type)
     frames = "frames" if is_raw else "frames.list.element"
-    compression = {name: "zstd" for name in PLAIN_COLUMNS} | {"frame_pts_s.list.element": "zstd"}
+    compression = dict.fromkeys(PLAIN_COLUMNS, "zstd") | {"frame_pts_s.list.element": "zstd"}
     del compression["frame_pts_s"]
     return pq.ParquetWriter(
         path,
         schema,
         compression={**compression, frames: "zstd" if is_raw else "none"},
-        compression_level={name: 3 for name in [*compression, *([frames] if is_raw else [])]},
+        compression_level=dict.fromkeys([*compression, *([frames] if is_raw else [])], 3),
         use_dictionary=REPEATING_COLUMNS,
         write_statistics=["video_id", "clip_index", "label", "split", "start_s"],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import tyro
@@ -87,7 +87,7 @@ class PreprocessConfig:
     """Folder or prefix for clips/, status/ and run.json. A rerun with the same output does only what is missing."""
     layout: Literal["flat", "folders"] = "flat"
     """Of a folder or prefix: flat has no labels, in folders the first folder is the label. jobs/index.py knows more."""
-    clip: tyro.conf.OmitArgPrefixes[ClipSpec] = ClipSpec()
+    clip: tyro.conf.OmitArgPrefixes[ClipSpec] = field(default_factory=ClipSpec)
     retry_failed: bool = False
     """Decode the videos again that failed in earlier runs."""
     limit: int | None = None

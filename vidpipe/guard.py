@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
 from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec
@@ -93,7 +92,9 @@ class Guard:
             try:
                 yield from self._decode(path, video_id)
             except _KilledFromOutsideError as error:
-                raise DecodeError("out_of_memory", f"{error}, twice: most likely the machine's memory ran out") from None
+                raise DecodeError(
+                    "out_of_memory", f"{error}, twice: most likely the machine's memory ran out"
+                ) from None
 
     def close(self) -> None:
         if self._process is not None:
@@ -175,5 +176,3 @@ class Guard:
             return DecodeError("out_of_memory", f"the decoder died at {usage.ru_maxrss >> 10} MB")
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"
         return DecodeError("crash", f"the decoder died: {how}")
-
-

@@ -15,6 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from vidpipe.storage import FileInfo, file_info, filesystem, listed_version, local_file, public_url, storage_errors
 
 NUM_LISTERS = 32
+# With this many folders to list, threads have work enough: S3 lists each of them with all below it in one go.
+ENOUGH_FOLDERS = 8
 
 # One step of a listing: the files it saw that are wanted, how many it saw, and the steps that it leads to.
 _Step = tuple[list[FileInfo], int, list[Any]]
@@ -59,7 +61,7 @@ def _walk(
     with ThreadPoolExecutor(NUM_LISTERS) as pool:
         while todo or running:
             while todo and len(running) < NUM_LISTERS:
-                busy = len(todo) + len(running) > NUM_LISTERS
+                busy = len(todo) + len(running) >= ENOUGH_FOLDERS
                 running.add(pool.submit(list_step, todo.popleft(), suffixes, busy))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for step in done:

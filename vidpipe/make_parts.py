@@ -151,9 +151,7 @@ def _fetch_ahead(videos: list[dict[str, Any]], folder: Path) -> Iterator[tuple[d
     num_bytes = 0
     with ThreadPoolExecutor(FETCH_THREADS, "fetch") as pool:
         while waiting or under_way:
-            while waiting and (
-                not under_way or (len(under_way) < FETCH_AHEAD_FILES and num_bytes < FETCH_AHEAD_BYTES)
-            ):
+            while waiting and (not under_way or (len(under_way) < FETCH_AHEAD_FILES and num_bytes < FETCH_AHEAD_BYTES)):
                 video = waiting.popleft()
                 num_bytes += video["size_bytes"]
                 under_way.append((video, pool.submit(fetch_video, video["url"], folder)))
