@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -55,11 +56,8 @@ def serve(connection: Connection, request: dict[str, Any]) -> None:
                 facts = send_clips(connection, video, spec, request["video_id"])
         except IndexMismatch:
             send(connection, {"kind": "restart"})
-            video = PyavVideo(request["path"], spec, count=True)
-            try:
-                facts = send_clips(connection, video, spec, request["video_id"])
-            finally:
-                video.close()
+            with closing(PyavVideo(request["path"], spec, count=True)) as counted:
+                facts = send_clips(connection, counted, spec, request["video_id"])
     except DecodeError as error:
         answer = {"kind": "failed", "code": error.code, "error": str(error)}
     except MemoryError as error:
@@ -118,7 +116,7 @@ def assemble_clips(video: Video, plans: list[ClipPlan], spec: ClipSpec) -> Itera
 def encode(frames: np.ndarray, spec: ClipSpec) -> tuple[list[int] | None, bytes | memoryview]:
     """A clip's bytes: raw uint8 in row-major order, or one JPEG after the other with their sizes."""
     if spec.encoding == "raw":
-        return None, memoryview(frames).cast("B")
+        return None, frames.data.cast("B")
     import simplejpeg
 
     colorspace, subsampling = ("RGB", "444") if spec.color == "rgb" else ("GRAY", "Gray")

@@ -24,11 +24,16 @@ class Video(Protocol):
     """One open video."""
 
     codec: str
-    width: int
-    """Pixels as displayed, after rotation; known once a frame was delivered."""
-    height: int
     times_s: np.ndarray
     """Presentation time of every frame in seconds, ascending, the first one 0.0."""
+
+    @property
+    def width(self) -> int:
+        """Pixels as displayed, after rotation; known once a frame was delivered."""
+        ...
+
+    @property
+    def height(self) -> int: ...
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """The frames (H, W, C) uint8 at strictly ascending presentation indices, one at a time."""

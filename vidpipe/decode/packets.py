@@ -56,8 +56,8 @@ def shown_pts(index: PacketIndex, format_name: str, codec: str, is_interlaced: b
     AVI and raw streams (decoding times at most), in VP8 (hidden pictures have packets of their own), for MPEG-4 packets
     without a picture, before the first key frame, and for fields that share a picture in transport and program streams.
     """
-    pts = index.pts
-    if not pts or any(time is None for time in pts) or len(set(pts)) != len(pts) or not index.is_key[0]:
+    pts = [time for time in index.pts if time is not None]
+    if not pts or len(set(pts)) != len(index.pts) or not index.is_key[0]:
         return None
     if format_name == "avi" or format_name in ("h264", "hevc", "m4v", "mpegvideo", "obu", "mjpeg", "ivf", "dv"):
         return None

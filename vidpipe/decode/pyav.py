@@ -86,7 +86,7 @@ class PyavVideo:
         return shown_pts(self._index, self._container.format.name, self.codec, is_interlaced)
 
     def _times_s(self, pts: np.ndarray) -> np.ndarray:
-        return (pts - pts[0]) * float(self._stream.time_base)
+        return (pts - pts[0]) * float(self._stream.time_base or 1)
 
     def _frames_by_pts(self, wanted: list[int]) -> Iterator[np.ndarray]:
         position_of = {pts: position for position, pts in enumerate(self._index.pts)}
@@ -151,12 +151,12 @@ class PyavVideo:
         packets = self._rewind()
         context = self._stream.codec_context
         context.thread_count = 1  # many videos at once, one thread each; skip_frame needs it, too
-        skips = targets is not None and self.codec in NONREF_CODECS
+        kept_whole = targets if self.codec in NONREF_CODECS else None
         for position, packet in packets:
             if position == stop:
                 break
-            if skips:
-                context.skip_frame = "DEFAULT" if position in targets else "NONREF"
+            if kept_whole is not None:
+                context.skip_frame = "DEFAULT" if position in kept_whole else "NONREF"
             if packet.is_corrupt:
                 self._damage.append(position)
             yield from self._decode_packet(packet, position)

@@ -1,0 +1,89 @@
+"""The architecture as a test: imports point down, and only stages (and the connection in cli) know Ray."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "vidpipe"
+
+# What each noun may import from vidpipe; a name that is not here is a new noun: add a line.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "spec": set(),
+    "progress": set(),
+    "config": {"spec"},
+    "sampling": {"errors", "spec"},
+    "storage": set(),
+    "listing": {"storage"},
+    "transfer": {"errors", "storage"},
+    "manifest": {"config", "listing", "storage", "transfer"},
+    "decode": {"errors", "spec"},
+    "child": {"decode", "errors", "sampling", "spec"},
+    "guard": {"errors", "spec"},
+    "clips": {"guard", "spec", "storage", "transfer"},
+    "ledger": {"clips", "spec", "storage", "transfer"},
+    "make_parts": {"clips", "decode", "errors", "guard", "spec", "storage", "transfer"},
+    "contact_sheet": {"clips", "ledger", "storage", "transfer"},
+    "run_file": {"transfer"},
+    "synthetic": {"storage", "transfer"},
+    "cli": {"errors"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports_of(path: Path) -> list[str]:
+    """Dotted names that a file imports, at any depth; relative imports are not used in this project."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def noun_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_lies_below_it(path: Path):
+    noun = noun_of(path)
+    theirs = {name.split(".")[1] for name in imports_of(path) if name.startswith("vidpipe.")}
+    nouns = {name for name in theirs if (PACKAGE / name).exists() or (PACKAGE / f"{name}.py").exists()} - {noun}
+    if noun == "stages":
+        assert "stages" not in theirs, "a stage never imports another stage"
+    elif noun != "__init__":
+        assert nouns <= ALLOWED[noun], f"{noun} may not import {sorted(nouns - ALLOWED[noun])}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_ray_is_imported_by_stages_and_the_connection_only(path: Path):
+    if noun_of(path) not in ("stages", "cli"):
+        assert not [name for name in imports_of(path) if name.split(".")[0] == "ray"]
+
+
+def test_settings_import_neither_torch_nor_ray_nor_arrow():
+    for noun in ("config", "spec", "cli"):
+        tree = ast.parse((PACKAGE / f"{noun}.py").read_text())
+        top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        names = {alias.name.split(".")[0] for node in top for alias in node.names}
+        names |= {node.module.split(".")[0] for node in top if isinstance(node, ast.ImportFrom) and node.module}
+        assert not names & {"ray", "torch", "pyarrow", "av", "sklearn"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
+def test_a_job_fits_in_fifteen_lines(path: Path):
+    assert len(path.read_text().splitlines()) <= 15
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_is_at_most_300_lines_and_a_function_60(path: Path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is longer than a screen"
