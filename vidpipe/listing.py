@@ -100,8 +100,8 @@ def _list_local(folder: tuple[str, frozenset[str]], suffixes: frozenset[str], bu
 def _list_s3(fs: Any, root_chars: int, request: dict[str, str], suffixes: frozenset[str], busy: bool) -> _Step:
     """One `list_objects_v2`, of a folder or, without "Delimiter", of all objects below a prefix.
 
-    Folders are opened one by one only until every thread has work, and never in a folder of more than one page: a
-    bucket with a million one-video folders takes a thousand requests, not a million.
+    Folders are opened one by one only until there are `ENOUGH_FOLDERS`, and never in a folder of more than one page:
+    a bucket with a million one-video folders takes about a thousand requests, not a million.
     """
     flat = {name: value for name, value in request.items() if name != "Delimiter"}
     request = flat if busy else request

@@ -166,7 +166,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_table_gives_labels_groups_and_splits_and_storage_gives_the_rest(tmp_path, suffix):
+def test_a_table_gives_labels_groups_and_splits_and_storage_gives_the_rest(tmp_path, suffix, caplog):
     source = write(tmp_path, "a b.mp4", "sub/c.mp4")
     WRITERS[suffix](tmp_path / f"table{suffix}")
     manifest = make_manifest(IndexConfig(source=f"{tmp_path}/table{suffix}", layout="table"))
@@ -176,6 +176,7 @@ def test_a_table_gives_labels_groups_and_splits_and_storage_gives_the_rest(tmp_p
         (f"{source}/gone.mp4", None, None, "test"),
         (f"{source}/sub/c.mp4", "NA", None, None),
     ]
+    assert "1 of the 3 videos" in caplog.text
     for row in manifest.to_pylist():
         info = listed.get(row["url"], FileInfo(row["url"], 0, MISSING))
         assert (row["version"], row["size_bytes"]) == (info.version, info.size_bytes)

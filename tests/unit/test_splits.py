@@ -166,6 +166,15 @@ def test_videos_that_are_unused_or_in_no_split_do_not_leak():
     audit_splits(videos(groups=["g"] * 3, split=["train", "unused", None], versions=[ETAG] * 3))
 
 
+def test_videos_of_equal_content_are_put_into_one_split():
+    versions = [f"{index // 4:032x}" for index in range(400)]
+    groups = [f"g{index // 3}" if index < 30 else None for index in range(400)]
+    manifest = assign_splits(videos(["a", "b"] * 200, groups, versions=versions), FRACTIONS, seed=0)
+    audit_splits(manifest)
+    assert len(set(manifest["split"].to_pylist()[:12])) == 1, "joined by a chain of groups and contents"
+    assert shares(manifest) == pytest.approx(FRACTIONS, abs=0.03)
+
+
 def test_empty_files_are_not_the_same_content():
     files = files_table(FileInfo(f"{index}", 0, "d41d8cd98f00b204e9800998ecf8427e") for index in range(2))
     audit_splits(build_manifest(files, split=["train", "test"]))

@@ -8,7 +8,11 @@ import warnings
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import coo_array  # type: ignore[import-untyped]
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold, StratifiedShuffleSplit
+
+from vidpipe.manifest.audit import contents
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +26,16 @@ def assign_splits(manifest: pa.Table, fractions: dict[str, float], seed: int) ->
     """The manifest with each video in a split, so that each split gets near its fraction of the videos.
 
     Every label is divided in the same proportion as far as it goes; a label with one video stays in train. The videos
-    of a group stay together. The same seed gives the same splits, whatever the order of the rows. The fractions, of
-    "train" and others, sum to 1.
+    of a group stay together, and so do those of equal content. The same seed gives the same splits, whatever the order
+    of the rows. The fractions, of "train" and others, sum to 1.
     """
     asked = {split: fraction for split, fraction in fractions.items() if split != "train" and fraction > 0}
     by_id = pc.sort_indices(manifest["video_id"])
     label = _codes(manifest["label"].take(by_id))
-    if manifest["group"].null_count == len(manifest):
+    group = _inseparable(manifest.take(by_id))
+    if group.max() + 1 == len(manifest):
         chosen = _split_units(label, asked, seed, "videos")
     else:
-        own_group = pc.binary_join_element_wise("video", manifest["video_id"], "/")
-        group = _codes(pc.coalesce(manifest["group"], own_group).take(by_id))
         chosen = _split_groups(label, group, asked, seed)
     for index, (split_name, fraction) in enumerate(asked.items(), 1):
         share = np.mean(chosen == index)
@@ -64,6 +67,17 @@ def _codes(values: pa.ChunkedArray) -> np.ndarray:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank[encoded.indices.to_numpy()]
+
+
+def _inseparable(manifest: pa.Table) -> np.ndarray:
+    """For each video the number of its set: a chain of groups or equal contents joins the videos of a set."""
+    own = pc.binary_join_element_wise("video", manifest["video_id"], "/")
+    group = _codes(pc.coalesce(manifest["group"], own))
+    content = _codes(pc.coalesce(contents(manifest), own)) + group.max() + 1
+    num_nodes = content.max() + 1
+    joins = coo_array((np.ones(len(group), dtype=np.int8), (group, content)), shape=(num_nodes, num_nodes))
+    _, component = connected_components(joins, directed=False)
+    return component[group].astype(np.int64)
 
 
 def _split_units(label: np.ndarray, asked: dict[str, float], seed: int, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from vidpipe.manifest.layouts import SPLIT_FOLDERS
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique
-from vidpipe.storage import FileInfo, absolute_url, file_info, filesystem, storage_errors
+from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, filesystem, storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,9 @@ def table(source: str, root: str | None = None, on_progress: Callable[[int], Non
     urls = [_resolve(value, start) for value in found[address].cast(pa.string()).to_pylist()]
     check_unique(pa.table({"url": urls}), source)
     files = _look_up(urls, columns["version"], columns["size_bytes"], on_progress)
+    num_missing = pc.sum(pc.equal(files["version"], MISSING)).as_py()
+    if num_missing:
+        logger.warning("%d of the %d videos in %s are not there; they keep their rows", num_missing, len(urls), source)
     split = pa.chunked_array(
         [[SPLIT_FOLDERS.get(str(v).lower(), v) for v in columns["split"].to_pylist()]], pa.string()
     )
