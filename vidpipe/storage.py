@@ -31,11 +31,13 @@ class FileInfo:
 def filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL or local path, and the path within it.
 
-    A "::" belongs to the name: `url_to_fs` would cut `a::b.mp4` down to `a`, another file.
+    A "::" belongs to the name: `url_to_fs` would cut `a::b.mp4` down to `a`, another file. A local path comes out
+    absolute and without "..", so that a video has the same URL, and so the same id, however its folder was spelled.
     """
     protocol, _ = fsspec.core.split_protocol(url)
     kind = fsspec.get_filesystem_class(protocol or "file")
-    return fsspec.filesystem(protocol or "file", **kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+    fs, path = fsspec.filesystem(protocol or "file", **kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+    return fs, os.path.abspath(path) if isinstance(fs, LocalFileSystem) else path
 
 
 def absolute_url(url: str) -> str:

@@ -85,7 +85,8 @@ def test_a_relative_path_and_a_file_url_are_listed_as_absolute_paths(tmp_path, m
     write(tmp_path, "x/a.mp4")
     monkeypatch.chdir(tmp_path)
     assert set(listed("x")) == set(listed(f"file://{tmp_path}/x/")) == {f"{tmp_path}/x/a.mp4"}
-    assert absolute_url("x/") == f"{tmp_path}/x"
+    for spelling in ("x/", "./x", "x/../x", f"{tmp_path}//x/."):
+        assert absolute_url(spelling) == f"{tmp_path}/x"
 
 
 def test_a_single_file_is_a_listing_of_one(tmp_path):

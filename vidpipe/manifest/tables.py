@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import posixpath
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -122,8 +121,7 @@ def _column(found: pa.Table, name: str, source: str) -> pa.ChunkedArray:
 def _resolve(value: str, start: str) -> str:
     if "://" in value or value.startswith(("/", "~")):
         return absolute_url(value)
-    joined = f"{start.rstrip('/')}/{value}"
-    return joined if "://" in start else os.path.normpath(joined)
+    return absolute_url(f"{start.rstrip('/')}/{value}")
 
 
 def _look_up(
