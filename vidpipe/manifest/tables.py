@@ -119,7 +119,7 @@ def _column(found: pa.Table, name: str, source: str) -> pa.ChunkedArray:
 
 
 def _resolve(value: str, start: str) -> str:
-    if "://" in value or value.startswith(("/", "~")):
+    if "://" in value or value.startswith(("/", "~/")):
         return absolute_url(value)
     return absolute_url(f"{start.rstrip('/')}/{value}")
 
