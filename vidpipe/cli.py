@@ -18,6 +18,13 @@ from vidpipe.errors import FailureRateError
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
+# Lines of Ray's that are no news to anybody: plans of datasets, bars that we draw ourselves, authentication being on.
+CHATTER = {
+    "ray.data._internal.execution.streaming_executor": logging.WARNING,
+    "ray.data._internal.progress": logging.ERROR,
+    "ray._private.authentication.authentication_token_setup": logging.ERROR,
+}
+
 
 def parse(config_class: type[Config]) -> Config:
     """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
@@ -65,8 +72,8 @@ def connect_ray() -> None:
     import ray
 
     if not ray.is_initialized():
-        quiet = logging.getLogger("ray")
-        quiet.setLevel(logging.WARNING)
+        for name, level in CHATTER.items():
+            logging.getLogger(name).setLevel(level)
         ray.init(
             runtime_env={"worker_process_setup_hook": setup_logging},
             include_dashboard=None if "RAY_ADDRESS" in os.environ else False,
