@@ -157,7 +157,8 @@ class PyavVideo:
                 break
             if kept_whole is not None:
                 context.skip_frame = "DEFAULT" if position in kept_whole else "NONREF"
-            if packet.is_corrupt:
+            # In a transport stream the mark says that a counter jumped, as it does where two sound recordings meet.
+            if packet.is_corrupt and self._container.format.name != "mpegts":
                 self._damage.append(position)
             yield from self._decode_packet(packet, position)
         context.skip_frame = "DEFAULT"
