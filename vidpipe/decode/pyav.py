@@ -150,14 +150,15 @@ class PyavVideo:
         self._damage = []
         packets = self._rewind()
         context = self._stream.codec_context
-        context.thread_count = 1  # many videos at once, one thread each; skip_frame needs it, too
+        if not context.is_open:  # it stays open from one pass over held packets to the next
+            context.thread_count = 1  # many videos at once, one thread each; skip_frame needs it, too
         kept_whole = targets if self.codec in NONREF_CODECS else None
         for position, packet in packets:
             if position == stop:
                 break
             if kept_whole is not None:
                 context.skip_frame = "DEFAULT" if position in kept_whole else "NONREF"
-            # In a transport stream the mark says that a counter jumped, as it does where two sound recordings meet.
+            # In a transport stream the mark says that a counter jumped, as it does where two recordings are joined.
             if packet.is_corrupt and self._container.format.name != "mpegts":
                 self._damage.append(position)
             yield from self._decode_packet(packet, position)
