@@ -15,7 +15,8 @@ from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec
 
 # Matroska and FLV round times to a millisecond: a frame that starts up to half of that later counts as on screen.
-ROUNDING_S = 0.5e-3
+# A little more than half, since at 16 fps or 23.976 fps the exact halves occur.
+ROUNDING_S = 0.501e-3
 MAX_CLIPS = 1_000_000
 
 
@@ -129,8 +130,11 @@ def _past_the_end(wanted: np.ndarray, num_frames_in_video: int) -> tuple[np.ndar
 
 
 def _num_starts(duration_s: float, hop_s: float) -> int:
-    """How many of 0, hop, 2 hops, … lie before the end (one that only rounding puts before it does not)."""
-    return int(min(np.ceil((duration_s - ROUNDING_S) / hop_s), 2**62))
+    """How many of 0, hop, 2 hops, … lie before the end (one that only rounding puts before it does not).
+
+    Rounding moves the end twice: the last frame's time, and the interval that is added to it.
+    """
+    return int(min(np.ceil((duration_s - 2 * ROUNDING_S) / hop_s), 2**62))
 
 
 def _check_num_clips(num_clips: float, duration_s: float) -> None:
