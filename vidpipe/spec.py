@@ -73,6 +73,12 @@ class ClipSpec:
         if self.encoding == "jpeg" and self.jpeg_quality is None:
             object.__setattr__(self, "jpeg_quality", 95)
         self._check()
+        # One value has one spelling (2.0, not 2; 112, not 112x112 or 0112), or equal clips would get other keys.
+        for name in ("rate_fps", "window_s", "hop_s"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
+        square = self.height == self.width
+        object.__setattr__(self, "size", f"{self.height}" if square else f"{self.height}x{self.width}")
 
     def _check(self) -> None:
         for name in ("num_frames", "frame_stride", "num_clips", "rate_fps", "window_s", "hop_s"):
