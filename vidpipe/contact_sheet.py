@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
-from vidpipe.clips import ClipTable, spec_of
+from vidpipe.clips import ClipTable
 from vidpipe.ledger import Ledger
+from vidpipe.parts import spec_of
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join, put_bytes
 

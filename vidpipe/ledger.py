@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vidpipe.clips import METADATA_KEY, part_receipts, spec_of
+from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import file_names, join, put_bytes, remove_files
@@ -71,6 +71,7 @@ class Ledger:
 
     def __init__(self, output: str, spec: ClipSpec) -> None:
         self.output = output
+        self.spec = spec
         self.folder = join(output, "status")
         self.schema = status_schema(spec)
         self._check_settings(spec)
@@ -174,7 +175,7 @@ class Ledger:
         names = self._names()
         if not names:
             return
-        made_with = spec_of(self._read_schema(names[-1]))
+        made_with = spec_of(read_schema(join(self.folder, names[-1])))
         differences = made_with.differences(spec)
         if differences:
             raise ValueError(
@@ -183,18 +184,13 @@ class Ledger:
             )
 
     def _names(self) -> list[str]:
-        return [name for name in file_names(self.folder) if name.endswith(".parquet")]
+        return status_files(self.output)
 
     def _unnamed_parts(self, *, finished_only: bool = True) -> list[str]:
         names = file_names(join(self.output, "clips"))
         if finished_only:
             names = [name for name in names if name.endswith(".parquet") and not name.startswith(".")]
         return sorted(set(names) - set(self.parts()))
-
-    def _read_schema(self, name: str) -> pa.Schema:
-        fs, path = filesystem(join(self.folder, name))
-        with fs.open(path, "rb") as file:
-            return pq.read_schema(file)
 
     def _num_rows(self, name: str) -> int:
         fs, path = filesystem(join(self.folder, name))
@@ -208,6 +204,24 @@ class Ledger:
             fs, path = filesystem(join(self.folder, name))
             tables.append(pq.read_table(io.BytesIO(fs.cat_file(path)), columns=columns).replace_schema_metadata())
         return pa.concat_tables(tables)
+
+
+def open_ledger(output: str) -> Ledger:
+    """The ledger of an output that is there; ValueError when there is none."""
+    names = status_files(output)
+    if not names:
+        raise ValueError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
+    return Ledger(output, spec_of(read_schema(join(output, "status", names[-1]))))
+
+
+def status_files(output: str) -> list[str]:
+    return [name for name in file_names(join(output, "status")) if name.endswith(".parquet")]
+
+
+def read_schema(url: str) -> pa.Schema:
+    fs, path = filesystem(url)
+    with fs.open(path, "rb") as file:
+        return pq.read_schema(file)
 
 
 def status_schema(spec: ClipSpec) -> pa.Schema:

@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vidpipe.clips import RECEIPTS_KEY, PartWriter, clips_schema, open_part, part_name
 from vidpipe.decode import decoder_versions
 from vidpipe.errors import DecodeError
 from vidpipe.guard import Clip, Guard, Restart, VideoFacts
+from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, part_name
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import fetch_video, join, put_file
