@@ -56,7 +56,8 @@ _CREDENTIALS = (
     "or GOOGLE_APPLICATION_CREDENTIALS (gs://)"
 )
 _DENIED = (
-    "refuses access: these credentials need the right to list and read it (for s3:// AWS_PROFILE, AWS_ACCESS_KEY_ID)"
+    "refuses access: check the credentials (for s3:// AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY); "
+    "they need the right to list and read, and for an output to write and delete"
 )
 _UNREACHABLE = "cannot be reached: check the network and, for a storage of your own, AWS_ENDPOINT_URL"
 _WAYS_OUT = {
