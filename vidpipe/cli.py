@@ -76,6 +76,6 @@ def connect_ray() -> None:
             logging.getLogger(name).setLevel(level)
         ray.init(
             runtime_env={"worker_process_setup_hook": setup_logging},
-            include_dashboard=None if "RAY_ADDRESS" in os.environ else False,
+            include_dashboard=False,
             logging_level=logging.WARNING,
         )
