@@ -158,7 +158,7 @@ class Guard:
                 self.close()
                 raise DecodeError("timeout", f"not decoded within {self.time_limit_s:g} s; --video-timeout-s sets this")
             return self._channel.recv_bytes()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it died in the middle of a message
             raise self._why_it_died() from None
         finally:
             self._left_s -= time.monotonic() - start_s
