@@ -21,6 +21,9 @@ SAFE_FORMATS = (
     "h264,hevc,ivf,obu,gif,mxf,rm,dv,mjpeg,wtv,nut,apng"
 )
 OPEN_OPTIONS = {"format_whitelist": SAFE_FORMATS, "protocol_whitelist": "file,pipe"}
+TOP_LEVEL_BOXES = frozenset(
+    b"ftyp styp moov moof mdat mfra free skip wide pnot PICT meta udta uuid sidx ssix prft emsg pdin imda junk".split()
+)
 MAX_PIXELS = 1 << 27  # of one picture: 16k video has 2**27
 PLAYLIST_MARKS = (
     *(b"#extm3u", b"ffconcat", b"v=0\r", b"v=0\n"),
@@ -91,8 +94,8 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
             length = struct.unpack(">Q", header[8:])[0]
         elif length == 0:  # to the end of the file
             return size
-        if length < 8 or not header[4:8].isascii():  # no box: trailing bytes of something else
-            return position
+        if length < 8 or (position + length > size and header[4:8] not in TOP_LEVEL_BOXES):
+            return position  # no box: trailing bytes of something else, such as an ID3 tag
         position += length
     return position
 
