@@ -46,7 +46,7 @@ SPECS = [
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_with_value_rule_and_way_out(settings, words):
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=words[0]) as refused:
         ClipSpec(**settings)
     for word in words:
         assert word in str(refused.value)

@@ -1,0 +1,320 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from bad_videos import BAD_VIDEOS, good_video
+from small_videos import ODD_VIDEOS, write_pictures
+
+import vidpipe.decode.packets
+import vidpipe.decode.pyav
+from vidpipe.decode import DECODERS, check_decoder, decoder_versions, open_video
+from vidpipe.decode.pyav import IndexMismatch, PyavVideo
+from vidpipe.decode.resize import Resizer, fit, scaled_size
+from vidpipe.errors import DecodeError
+from vidpipe.spec import ClipSpec
+from vidpipe.synthetic import ENCODINGS
+
+SMALL = ClipSpec(size="48x64", resize="squash")
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+
+
+def full_decode(path: Path, spec: ClipSpec) -> np.ndarray:
+    """All frames by a plain sequential PyAV decode, (N, H, W, C)."""
+    resize = Resizer(spec)
+    with av.open(str(path)) as container:
+        return np.stack([resize(picture) for picture in container.decode(container.streams.best("video"))])
+
+
+def delivered(path: Path, spec: ClipSpec, indices: np.ndarray) -> np.ndarray:
+    """Frames as the child process gets them: when the packets promised too much, the pictures are counted."""
+    try:
+        with open_video(str(path), spec) as video:
+            return np.stack(list(video.frames(indices)))
+    except IndexMismatch:
+        counted = PyavVideo(str(path), spec, count=True)
+        return np.stack(list(counted.frames(indices)))
+
+
+def index_sets(num_frames: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(num_frames)
+    subsets = {
+        f"random {number}": np.sort(rng.choice(num_frames, rng.integers(1, num_frames + 1), replace=False))
+        for number in range(3)
+    }
+    uniform = np.unique(((np.arange(16) + 0.5) * num_frames / 16).astype(int))
+    ends = {"first": np.array([0]), "last": np.array([num_frames - 1])}
+    return {"uniform": uniform, "all": np.arange(num_frames), **ends, **subsets}
+
+
+def check_exact(path: Path) -> None:
+    expected = full_decode(path, SMALL)
+    with open_video(str(path), SMALL) as video:
+        assert len(video.times_s) == len(expected)
+        assert video.times_s[0] == 0.0
+        assert (np.diff(video.times_s) > 0).all()
+    for name, indices in index_sets(len(expected)).items():
+        np.testing.assert_array_equal(delivered(path, SMALL, indices), expected[indices], name)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_frames_asked_for_are_those_of_a_full_decode(generated, encoding):
+    check_exact(generated[encoding])
+
+
+@pytest.mark.parametrize("path", ODD_VIDEOS, ids=lambda path: path.name)
+def test_the_frames_of_an_odd_video_are_those_of_a_full_decode(path):
+    check_exact(path)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("too_many", ["packets", "pictures", "packets and pictures"])
+def test_videos_too_large_to_keep_in_memory_give_the_same_frames(generated, encoding, too_many, monkeypatch):
+    if "packets" in too_many:
+        monkeypatch.setattr(vidpipe.decode.packets, "HOLD_BYTES", 0)
+    if "pictures" in too_many:
+        monkeypatch.setattr(vidpipe.decode.pyav, "HOLD_BYTES", 0)
+    check_exact(generated[encoding])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_counting_the_pictures_gives_the_same_frames_and_times_as_the_packets(generated, encoding):
+    by_packets, counted = (PyavVideo(str(generated[encoding]), SMALL, count=count) for count in (False, True))
+    np.testing.assert_allclose(by_packets.times_s, counted.times_s)
+    np.testing.assert_array_equal(list(by_packets.frames([5, 6, 40])), list(counted.frames([5, 6, 40])))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_an_open_video_can_be_asked_again_and_backwards(generated, encoding):
+    expected = full_decode(generated[encoding], SMALL)
+    with open_video(str(generated[encoding]), SMALL) as video:
+        for indices in ([40, 47], [0, 13], range(48), [47], [1]):
+            np.testing.assert_array_equal(list(video.frames(indices)), expected[indices])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_times_are_those_of_the_frame_rate(generated, encoding):
+    with open_video(str(generated[encoding]), SMALL) as video:
+        np.testing.assert_allclose(video.times_s, np.arange(48) / 25, atol=1.1e-3)  # Matroska rounds to 1 ms
+
+
+def test_times_of_a_video_with_a_variable_frame_rate_are_its_own(tmp_path):
+    stamps = [0, 40, 80, 400, 1000, 1040]
+    path = tmp_path / "variable.mp4"
+    write_pictures(path, [np.full((64, 64, 3), 40 * number, np.uint8) for number in range(6)], stamps_ms=stamps)
+    with open_video(str(path), SMALL) as video:
+        np.testing.assert_allclose(video.times_s, np.array(stamps) / 1000)
+    check_exact(path)
+
+
+def test_size_and_codec_are_known_after_the_first_frame(generated):
+    with open_video(str(generated["hevc_mp4"]), SMALL) as video:
+        next(video.frames([0]))
+        assert (video.codec, video.height, video.width) == ("hevc", 96, 128)
+
+
+def quarters(height: int, width: int) -> np.ndarray:
+    """A picture of four colours: red top left, green top right, blue bottom left, white bottom right."""
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2], picture[: height // 2, width // 2 :] = RED, GREEN
+    picture[height // 2 :, : width // 2], picture[height // 2 :, width // 2 :] = BLUE, WHITE
+    return picture
+
+
+def first_frame(path: Path, **settings) -> np.ndarray:
+    with open_video(str(path), ClipSpec(**settings)) as video:
+        return next(video.frames([0])).astype(int)
+
+
+def corners(frame: np.ndarray) -> list[tuple[int, ...]]:
+    """Colours some way inside the four corners, rounded to full and none: top left, top right, bottom left, …"""
+    y, x = frame.shape[0] // 8, frame.shape[1] // 8
+    found = [frame[y, x], frame[y, -1 - x], frame[-1 - y, x], frame[-1 - y, -1 - x]]
+    return [tuple(int(value > 127) * 255 for value in colour) for colour in found]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "expected", "shown"),
+    [
+        (0, [RED, GREEN, BLUE, WHITE], (64, 96)),
+        (90, [GREEN, WHITE, RED, BLUE], (96, 64)),  # counter-clockwise: the right side comes to the top
+        (180, [WHITE, BLUE, GREEN, RED], (64, 96)),
+        (270, [BLUE, RED, WHITE, GREEN], (96, 64)),
+    ],
+)
+@pytest.mark.parametrize("resize", ["squash", "crop", "letterbox"])
+def test_rotation_in_the_metadata_is_applied(tmp_path, rotation, expected, shown, resize):
+    path = tmp_path / "rotated.mp4"
+    write_pictures(path, [quarters(64, 96)] * 2, rotation=rotation)
+    spec = ClipSpec(size=f"{shown[0]}x{shown[1]}", resize=resize)
+    with open_video(str(path), spec) as video:
+        assert corners(next(video.frames([0]))) == expected
+        assert (video.height, video.width) == shown
+
+
+PHONE_SIZES = {"video_0": (320, 568), "video_90": (568, 320), "video_180": (320, 568), "video_270": (568, 320)}
+
+
+@pytest.mark.parametrize("path", [path for path in ODD_VIDEOS if path.stem in PHONE_SIZES], ids=lambda path: path.name)
+def test_a_phone_video_has_the_size_at_which_it_is_shown(path):
+    with open_video(str(path), SMALL) as video:
+        next(video.frames([0]))
+        assert (video.height, video.width) == PHONE_SIZES[path.stem]
+
+
+def test_squash_fills_the_frame_with_the_whole_picture(tmp_path):
+    write_pictures(tmp_path / "a.mp4", [quarters(64, 128)] * 2)
+    frame = first_frame(tmp_path / "a.mp4", size="40x40", resize="squash")
+    np.testing.assert_allclose(frame, quarters(40, 40), atol=2)
+
+
+def test_crop_cuts_the_centre(tmp_path):
+    picture = np.zeros((64, 128, 3), np.uint8)
+    picture[:, :32], picture[:, 32:96], picture[:, 96:] = RED, GREEN, BLUE
+    write_pictures(tmp_path / "a.mp4", [picture] * 2)
+    np.testing.assert_allclose(first_frame(tmp_path / "a.mp4", size="64", resize="crop"), [[GREEN] * 64] * 64, atol=2)
+    wide = first_frame(tmp_path / "a.mp4", size="32x64", resize="crop")  # the same shape: nothing is cut
+    np.testing.assert_allclose(wide[5, [0, 15, 16, 47, 48, 63]], [RED, RED, GREEN, GREEN, BLUE, BLUE], atol=2)
+
+
+def test_crop_of_a_portrait_cuts_top_and_bottom(tmp_path):
+    picture = np.zeros((128, 64, 3), np.uint8)
+    picture[:32], picture[32:96], picture[96:] = RED, GREEN, BLUE
+    write_pictures(tmp_path / "a.mp4", [picture] * 2)
+    np.testing.assert_allclose(first_frame(tmp_path / "a.mp4", size="32", resize="crop"), [[GREEN] * 32] * 32, atol=2)
+
+
+def test_letterbox_pads_with_black(tmp_path):
+    write_pictures(tmp_path / "a.mp4", [quarters(64, 128)] * 2)
+    frame = first_frame(tmp_path / "a.mp4", size="80", resize="letterbox")
+    assert (frame[:20] == 0).all()
+    assert (frame[60:] == 0).all()
+    np.testing.assert_allclose(frame[20:60], quarters(40, 80), atol=2)
+    pillars = first_frame(tmp_path / "a.mp4", size="32x80", resize="letterbox")
+    assert (pillars[:, :8] == 0).all()
+    assert (pillars[:, 72:] == 0).all()
+    np.testing.assert_allclose(pillars[:, 8:72], quarters(32, 64), atol=2)
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "letterbox"])
+@pytest.mark.parametrize("source", [(64, 64), (33, 97), (121, 17), (2, 200), (1, 1)])
+@pytest.mark.parametrize("size", ["1", "7x13", "31", "300x20", "224"])
+def test_any_picture_size_becomes_any_frame_size(source, size, resize):
+    spec = ClipSpec(size=size, resize=resize)
+    frame = Resizer(spec)(av.VideoFrame.from_ndarray(np.full((*source, 3), 200, np.uint8), format="rgb24"))
+    assert frame.shape == (spec.height, spec.width, 3)
+    shown = frame if resize != "letterbox" else frame[frame.any(axis=2)]  # without the black
+    assert shown.size
+    assert (abs(shown.astype(int) - 200) <= 2).all()
+
+
+@pytest.mark.parametrize("resize", ["crop", "letterbox"])
+@pytest.mark.parametrize("size", ["3", "17x31", "112", "171x128"])
+def test_the_scaled_picture_covers_a_crop_and_fits_into_a_letterbox(resize, size):
+    spec = ClipSpec(size=size, resize=resize)
+    for height, width in [(1, 1), (240, 320), (1081, 1921), (7, 5000), (5000, 7)]:
+        scaled = scaled_size(height, width, spec)
+        within = np.array(scaled) >= spec.shape[1:3] if resize == "crop" else np.array(scaled) <= spec.shape[1:3]
+        assert within.all()
+        assert (np.array(scaled) == spec.shape[1:3]).any()
+        assert fit(np.zeros((*scaled, 3), np.uint8), spec).shape == spec.shape[1:]
+
+
+def test_gray_is_the_brightness_of_the_picture(generated):
+    path = generated["h264_mp4"]
+    gray = first_frame(path, color="gray", size="48x64", resize="squash")
+    rgb = first_frame(path, size="48x64", resize="squash")
+    assert gray.shape == (48, 64, 1)
+    brightness = rgb @ [0.299, 0.587, 0.114]
+    assert abs(gray[..., 0] - brightness).mean() < 3
+
+
+def test_gray_is_rotated_and_cut_like_colour(tmp_path):
+    write_pictures(tmp_path / "a.mp4", [quarters(64, 96)] * 2, rotation=90)
+    gray = first_frame(tmp_path / "a.mp4", color="gray", size="96x64")[..., 0]
+    assert gray[10, 40] > 240 > gray[10, 10] > gray[80, 10] > gray[80, 40]  # white, green, red, blue
+
+
+def test_enlarging_keeps_the_picture_in_place(tmp_path):
+    write_pictures(tmp_path / "a.mp4", [quarters(16, 16)] * 2)
+    frame = first_frame(tmp_path / "a.mp4", size="64", resize="squash")
+    assert corners(frame) == [RED, GREEN, BLUE, WHITE]
+    np.testing.assert_allclose(frame[:24, :24], [[RED] * 24] * 24, atol=20)
+
+
+def test_a_video_without_wanted_size_change_keeps_every_pixel(tmp_path):
+    picture = np.random.default_rng(0).integers(256, size=(64, 96, 3), dtype=np.uint8)
+    write_pictures(tmp_path / "a.mp4", [picture] * 2)
+    np.testing.assert_array_equal(first_frame(tmp_path / "a.mp4", size="64x96"), picture)
+
+
+@pytest.fixture(params=["decord", "torchcodec"])
+def peer(request) -> str:
+    try:
+        check_decoder(request.param)
+    except ValueError as error:
+        pytest.skip(str(error))
+    return request.param
+
+
+def test_a_peer_gives_nearly_the_pixels_of_pyav(peer, generated):
+    path, wanted = generated["h264_mp4"], [0, 13, 14, 47]
+    with open_video(str(path), SMALL) as ours, open_video(str(path), ClipSpec(**spec_of(peer))) as theirs:
+        np.testing.assert_allclose(theirs.times_s, ours.times_s, atol=1e-4)
+        expected, found = (np.stack(list(video.frames(wanted))).astype(int) for video in (ours, theirs))
+        assert (theirs.codec, theirs.height, theirs.width) == (ours.codec, ours.height, ours.width)
+    assert found.shape == expected.shape
+    # Far below the difference between two frames: they are the same frames.
+    assert abs(found - expected).mean() < 2 < abs(expected[0] - expected[1]).mean()
+
+
+def spec_of(decoder: str) -> dict[str, object]:
+    return {"size": SMALL.size, "resize": SMALL.resize, "decoder": decoder}
+
+
+def test_a_peer_delivers_gray_and_any_size(peer, generated):
+    frame = first_frame(generated["h264_mkv"], decoder=peer, color="gray", size="31x57")
+    assert frame.shape == (31, 57, 1)
+
+
+@pytest.mark.parametrize("name", ["hls_playlist.mp4", "ffconcat.avi", "sdp.mp4", "dash_mpd.mp4"])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_no_decoder_follows_a_playlist(decoder, name, tmp_path):
+    if decoder != "pyav":
+        pytest.importorskip(decoder, exc_type=(ImportError, OSError, RuntimeError))
+    BAD_VIDEOS[name][0](tmp_path / name, np.random.default_rng(0))
+    with pytest.raises(DecodeError, match="playlist") as refused:
+        open_video(str(tmp_path / name), ClipSpec(decoder=decoder))
+    assert refused.value.code == "forbidden"
+
+
+@pytest.mark.parametrize("name", ["text.mp4", "moov_last_50.mp4", "audio_aac.mp4", "faststart_50.mp4"])
+def test_a_peer_answers_a_bad_video_with_the_same_code(peer, name, tmp_path):
+    write, answer = BAD_VIDEOS[name]
+    write(tmp_path / name, np.random.default_rng(0))
+    with pytest.raises(DecodeError) as refused:
+        open_video(str(tmp_path / name), ClipSpec(decoder=peer))
+    assert refused.value.code == answer
+
+
+def test_a_damaged_picture_is_never_delivered(tmp_path):
+    path, whole = tmp_path / "zeroed_middle.mp4", tmp_path / "whole.mp4"
+    BAD_VIDEOS[path.name][0](path, np.random.default_rng(0))
+    whole.write_bytes(good_video(np.random.default_rng(0), ENCODINGS["h264_mp4"]))
+    expected = full_decode(whole, SMALL)
+    codes = []
+    for index in range(len(expected)):
+        try:
+            with open_video(str(path), SMALL) as video:
+                (frame,) = video.frames([index])
+        except DecodeError as error:
+            codes.append(error.code)
+        else:
+            np.testing.assert_array_equal(frame, expected[index])
+    assert set(codes) == {"corrupt"}
+    assert 10 < len(codes) < len(expected) - 20
+
+
+def test_decoder_versions_name_the_library_and_its_ffmpeg():
+    assert decoder_versions("pyav")["pyav"] == av.__version__
+    assert "libavcodec" in decoder_versions("pyav")
