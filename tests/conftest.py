@@ -1,4 +1,4 @@
-"""What integration and end-to-end tests share: a real S3 server, one local Ray, small videos, jobs as processes."""
+"""What integration and end-to-end tests share: a real S3 server, one local Ray, small videos."""
 
 from __future__ import annotations
 
@@ -6,41 +6,14 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import BIN, S3Server, answers, free_ports, s3_user, wait_until
 
 from vidpipe.synthetic import generate_folder
-
-ROOT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
-START_LIMIT_S = 60.0
-
-
-@dataclass(frozen=True)
-class S3Server:
-    """A running S3 server with one user that may do all, and one that may only read."""
-
-    endpoint: str
-    env: dict[str, str]
-    """What a job needs to use it; set in the tests' own environment too."""
-    reader_env: dict[str, str]
-
-    def make_bucket(self) -> str:
-        """`s3://` URL of a new empty bucket."""
-        import s3fs
-
-        name = f"bucket-{secrets.token_hex(4)}"
-        s3fs.S3FileSystem().mkdir(name)
-        return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +24,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": [s3_user("writer", "Admin"), s3_user("reader", "Read", "List")]}))
     master, volume, filer, s3_port, *grpc = free_ports(8)
-    options = {"ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": folder / "data", "volume.max": 100, "s3.config": config}
+    options = {
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "dir": folder / "data",
+        "volume.max": 100,
+        "s3.config": config,
+    }
     options |= {"master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": s3_port}
     options |= {f"{name}.port.grpc": port for name, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True)}
     options |= {"s3.port.iceberg": 0, "s3.port.lance": 0, "s3.autoCreateBucket": "false"}
@@ -76,46 +55,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             process.wait()
 
 
-def s3_user(name: str, *actions: str) -> dict[str, object]:
-    return {
-        "name": name,
-        "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}],
-        "actions": list(actions),
-    }
-
-
-def answers(url: str) -> bool:
-    """Whether an HTTP server answers at all, if only to refuse."""
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except urllib.error.HTTPError as error:
-        return error.code < 500
-    except OSError:
-        return False
-    return True
-
-
-def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline_s = time.monotonic() + START_LIMIT_S
-    while not is_ready():
-        if process.poll() is not None or time.monotonic() > deadline_s:
-            raise RuntimeError(f"{process.args} did not start: {log.read_text()[-2000:]}")
-        time.sleep(0.1)
-
-
-def free_ports(num_ports: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses now, below those that the kernel hands out for connections."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        end = int(file.read().split()[0])
-    ports: set[int] = set()
-    while len(ports) < num_ports:
-        port = 10_000 + secrets.randbelow(end - 10_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                ports.add(port)
-    return sorted(ports)
-
-
 @pytest.fixture(scope="session")
 def ray_local(s3: S3Server) -> Iterator[str]:
     """Address of the Ray of this test session, where stages and jobs run; its workers know the S3 server."""
@@ -137,31 +76,6 @@ def ray_local(s3: S3Server) -> Iterator[str]:
         patch.setenv("RAY_ADDRESS", context.address_info["gcs_address"])
         yield context.address_info["gcs_address"]
         ray.shutdown()
-
-
-RunJob = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def run_job() -> RunJob:
-    """Run `python jobs/NAME.py ARGUMENTS` to its end: `run_job("preprocess", folder, "--output", out, env={…})`.
-
-    A variable that `env` gives as None is taken out of the environment.
-    """
-
-    def run(
-        name: str, *arguments: object, env: dict[str, str | None] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        merged = {**os.environ, **(env or {})}
-        return subprocess.run(
-            [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)],
-            env={name: value for name, value in merged.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -201,9 +201,7 @@ def test_too_many_failures_are_an_error_after_everything_is_written(videos: Path
     assert len(clips_of(tmp_path / "out")) == 20
 
 
-def test_a_dry_run_tells_the_plan_and_writes_nothing(
-    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_dry_run_tells_the_plan_and_writes_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "out"
     config = PreprocessConfig(source=str(videos), output=str(out), clip=SPEC, dry_run=True)
     preprocess(config)
