@@ -33,12 +33,15 @@ class ClipTable:
     def numpy(self) -> np.ndarray:
         """Frames (N, T, H, W, C) uint8; of raw clips a read-only view, without a copy where Arrow holds one buffer."""
         column = self.table.column("frames")
+        if not len(column):
+            return np.empty((0, *self.spec.shape), np.uint8)
         if self.spec.encoding == "jpeg":
             return np.stack([_decode_jpegs(images, self.spec) for images in column.to_pylist()])
         chunk = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
         if isinstance(chunk, pa.ChunkedArray):
             chunk = pa.concat_arrays(chunk.chunks)
         data = np.frombuffer(chunk.buffers()[1], np.uint8)
+        data.flags.writeable = False
         start = chunk.offset * self.spec.num_bytes_raw
         return data[start : start + len(chunk) * self.spec.num_bytes_raw].reshape(len(chunk), *self.spec.shape)
 
