@@ -19,8 +19,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def main(fd: int, memory_limit_bytes: int, parent_pid: int) -> None:
 def serve(connection: Connection, request: dict[str, Any]) -> None:
     """Answer one request; whatever a video does to Python is that video's failure."""
     spec = ClipSpec(**request["spec"])
+    forget_memory_peak()
     start_s = time.process_time()
     try:
         try:
@@ -146,6 +148,12 @@ def limit_memory(num_bytes: int) -> None:
         with open("/proc/self/status") as status:
             held_kb = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
         resource.setrlimit(resource.RLIMIT_DATA, (held_kb * 1024 + num_bytes,) * 2)
+
+
+def forget_memory_peak() -> None:
+    """Start the process's memory peak anew: when it dies, the parent asks whether this video took the memory."""
+    with suppress(OSError):  # not every system lets a process do so
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":

@@ -111,6 +111,15 @@ def test_a_faulty_decode_costs_one_error_and_the_next_video_works(fault, code, w
     assert child_pids() == []
 
 
+def test_a_crash_is_no_lack_of_memory_because_an_earlier_video_took_much(good, tmp_path, faults):
+    hungry, crashing = tmp_path / "a-eat_memory.mp4", tmp_path / "a-segfault.mp4"
+    shutil.copy(good, hungry)
+    shutil.copy(good, crashing)
+    with make_guard() as guard:
+        assert outcome(guard, hungry) == "out_of_memory"
+        assert outcome(guard, crashing) == "crash"
+
+
 def test_a_mark_in_the_bytes_strikes_as_a_name_does(good, tmp_path, faults):
     path = tmp_path / "0123abcd"
     with make_guard() as guard:
