@@ -141,9 +141,8 @@ def _best_video_stream(container: InputContainer) -> VideoStream:
 def _why_not_open(path: str, error: av.error.FFmpegError) -> DecodeError:
     with open(path, "rb") as file:
         head = file.read(16)
-    text = str(error).replace(path, "the file")
     if is_cut_short(path):
-        return DecodeError("truncated", f"the file ends before its index: {text}")
+        return DecodeError("truncated", f"the file ends before its index: {error.strerror}")
     if head[4:8] == b"ftyp" or head[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
-        return DecodeError("corrupt", f"a container that cannot be read: {text}")
-    return DecodeError("not_a_video", f"no video format fits: {text}; begins {head!r}")
+        return DecodeError("corrupt", f"a container that cannot be read: {error.strerror}")
+    return DecodeError("not_a_video", f"no video format fits; the file begins {head!r}")
