@@ -126,12 +126,12 @@ class Ledger:
     def adopt(self, todo: pa.Table) -> int:
         """Commit finished parts that an earlier run wrote and had no time to record; returns how many videos.
 
-        A part is taken only when every video in it is still to do in the very version that it holds.
+        A part is taken only when it has these settings and every video in it is still to do, in the version it holds.
         """
         wanted = dict(zip(todo["video_id"].to_pylist(), todo["version"].to_pylist(), strict=True))
         adopted: list[dict[str, Any]] = []
         for name in self._unnamed_parts():
-            receipts = part_receipts(self.output, name)
+            receipts = part_receipts(self.output, name, self.spec)
             if receipts and all(wanted.get(row["video_id"]) == row["version"] for row in receipts):
                 adopted += receipts
                 for row in receipts:
@@ -143,10 +143,11 @@ class Ledger:
     def stale_parts(self) -> list[str]:
         """Parts in use that still hold clips of a video whose status has moved on (changed, or failed since)."""
         every = self._read_all(["video_id", "part"])
-        kept = latest_indices(every)
-        replaced = every.filter(pa.array(~np.isin(np.arange(len(every)), kept)))
-        in_use = pc.unique(every["part"].take(pa.array(kept)))
-        return sorted(set(replaced["part"].drop_null().to_pylist()) & set(in_use.to_pylist()))
+        latest = every.take(pa.array(latest_indices(every)))
+        now = latest["part"].take(pc.index_in(every["video_id"], value_set=latest["video_id"].combine_chunks()))
+        # A row that was written again as it is, as by a compaction that broke off, moves nothing.
+        moved = pc.not_equal(every["part"], pc.fill_null(now, ""))
+        return sorted(set(pc.drop_null(every.filter(moved)["part"]).to_pylist()) & set(latest["part"].to_pylist()))
 
     def sweep(self) -> int:
         """Remove parts that no status row names and files that were never finished; returns how many."""

@@ -160,12 +160,16 @@ def part_name(spec: ClipSpec, receipts: list[dict[str, Any]]) -> str:
     return hashlib.blake2b("\n".join(content + labels).encode(), digest_size=12).hexdigest() + ".parquet"
 
 
-def part_receipts(output: str, name: str) -> list[dict[str, Any]]:
-    """The receipts that a finished part carries, from its footer alone."""
+def part_receipts(output: str, name: str, spec: ClipSpec) -> list[dict[str, Any]]:
+    """The receipts that a finished part carries, from its footer alone; none when its settings are others."""
     fs, path = filesystem(join(output, "clips", name))
-    with fs.open(path, "rb", cache_type="readahead", block_size=1 << 16) as file:
-        metadata = pq.read_metadata(file).metadata
-    return json.loads(metadata[RECEIPTS_KEY])
+    try:
+        with fs.open(path, "rb", cache_type="readahead", block_size=1 << 16) as file:
+            metadata = pq.read_metadata(file).metadata
+    except pa.ArrowInvalid:  # some storages show a file before it is whole
+        return []
+    made_with = ClipSpec(**json.loads(metadata[METADATA_KEY])["clip_spec"])
+    return json.loads(metadata[RECEIPTS_KEY]) if made_with == spec else []
 
 
 def _cut(payload: bytes, sizes: list[int]) -> list[bytes]:

@@ -79,7 +79,7 @@ def test_a_part_says_what_it_holds(tmp_path):
 def test_a_part_speaks_for_itself_with_its_receipts(tmp_path):
     (tmp_path / "clips").mkdir()
     write_part(tmp_path / "clips/a.parquet", RAW, {"one": 2, "two": 1})
-    assert part_receipts(str(tmp_path), "a.parquet") == [receipt("one", 2), receipt("two", 1)]
+    assert part_receipts(str(tmp_path), "a.parquet", RAW) == [receipt("one", 2), receipt("two", 1)]
 
 
 @pytest.mark.parametrize("spec", [RAW, JPEG], ids=["raw", "jpeg"])

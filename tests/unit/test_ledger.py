@@ -1,0 +1,312 @@
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_parts import GRAY, RAW, clip, video
+
+import vidpipe.ledger
+from vidpipe.ledger import STATUS_COLUMNS, Ledger, open_ledger
+from vidpipe.manifest.schema import MANIFEST_SCHEMA
+from vidpipe.parts import PartWriter, clips_schema
+from vidpipe.spec import ClipSpec
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def ledger(output) -> Ledger:
+    return Ledger(str(output), RAW)
+
+
+def row(name: str, part: str | None = None, **changes: Any) -> dict[str, Any]:
+    """A status row: ok in a part, or failed without one."""
+    outcome = {"status": "failed", "error_code": "corrupt", "num_clips": 0}
+    if part is not None:
+        outcome = {"status": "ok", "error_code": None, "num_clips": 1}
+    return {**dict.fromkeys(STATUS_COLUMNS), **video(name), **outcome, "part": part, **changes}
+
+
+def manifest(*names: str, **changes: Any) -> pa.Table:
+    """The manifest rows of these videos, all with the same changes."""
+    rows = [{**video(name), "size_bytes": 1, **changes} for name in names]
+    return pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
+
+
+def parts_of(ledger: Ledger) -> dict[str, str | None]:
+    table = ledger.read()
+    return dict(zip(table["video_id"].to_pylist(), table["part"].to_pylist(), strict=True))
+
+
+def write_finished_part(
+    output: Path, name: str, *videos: str, spec: ClipSpec = RAW, version: str | None = None
+) -> None:
+    """A whole part with a clip of each video, as a task leaves it: nobody has recorded it yet."""
+    (output / "clips").mkdir(parents=True, exist_ok=True)
+    writer = PartWriter(output / "clips" / name, clips_schema(spec, {}))
+    receipts = [row(one, name, **({"version": version} if version else {})) for one in videos]
+    for receipt in receipts:
+        writer.add(receipt, clip(spec, 0))
+    writer.close(receipts)
+
+
+def status_files(output: Path) -> list[str]:
+    return sorted(os.listdir(output / "status"))
+
+
+def test_what_is_committed_is_read(ledger):
+    ledger.commit([row("one", "a.parquet"), row("two", error="no picture")])
+    assert ledger.read().to_pylist() == [row("one", "a.parquet"), row("two", error="no picture")]
+    assert ledger.read(["video_id", "status"]).to_pylist() == [
+        {"video_id": "one", "status": "ok"},
+        {"video_id": "two", "status": "failed"},
+    ]
+
+
+def test_an_empty_ledger_has_all_columns_and_no_rows(ledger):
+    assert ledger.read().column_names == list(STATUS_COLUMNS)
+    assert len(ledger.read()) == 0
+    assert ledger.parts() == []
+    assert ledger.stale_parts() == []
+    assert ledger.sweep() == 0
+    ledger.compact()
+
+
+def test_the_newest_row_of_a_video_counts(ledger):
+    ledger.commit([row("one", "a.parquet"), row("two", "a.parquet")])
+    ledger.commit([row("one")])
+    ledger.commit([row("one", "b.parquet"), row("three", "b.parquet")])
+    assert parts_of(ledger) == {"one": "b.parquet", "two": "a.parquet", "three": "b.parquet"}
+    assert ledger.parts() == ["a.parquet", "b.parquet"]
+
+
+def test_the_order_of_commits_holds_past_ten_files(ledger):
+    for number in range(12):
+        ledger.commit([row("one", f"{number}.parquet")])
+    assert parts_of(ledger) == {"one": "11.parquet"}
+
+
+def test_any_parquet_reader_gets_the_status_table(ledger, output):
+    import duckdb
+
+    ledger.commit([row("one", "a.parquet"), row("two")])
+    query = f"select video_id, status, error_code from '{output}/status/*.parquet' order by all"
+    assert duckdb.sql(query).fetchall() == [("one", "ok", None), ("two", "failed", "corrupt")]
+
+
+def test_work_left_of_a_new_output_is_everything(ledger):
+    left = ledger.work_left(manifest("one", "two"), retry_failed=False)
+    assert left.todo == manifest("one", "two")
+    assert len(left.relabelled) == 0
+    assert (left.num_new, left.num_changed, left.num_unchanged, left.num_gone) == (2, 0, 0, 0)
+
+
+def test_work_left_is_what_is_new_or_changed_and_on_demand_what_failed(ledger):
+    ledger.commit([row("same", "a.parquet"), row("changed", "a.parquet"), row("failed"), row("gone", "a.parquet")])
+    now = pa.concat_tables([manifest("new", "same", "failed"), manifest("changed", version="another")])
+    left = ledger.work_left(now, retry_failed=False)
+    assert left.todo["video_id"].to_pylist() == ["new", "changed"]
+    assert (left.num_new, left.num_changed, left.num_retried, left.num_gone) == (1, 1, 0, 1)
+    assert (left.num_unchanged, left.num_unchanged_failed) == (2, 1)
+    retried = ledger.work_left(now, retry_failed=True)
+    assert retried.todo["video_id"].to_pylist() == ["new", "failed", "changed"]
+    assert (retried.num_retried, retried.num_unchanged, retried.num_unchanged_failed) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_every_video_of_the_manifest_is_counted_once(ledger, retry_failed):
+    ledger.commit([row("same", "a.parquet"), row("changed"), row("failed"), row("gone")])
+    now = pa.concat_tables([manifest("new", "same", "failed"), manifest("changed", version="another")])
+    left = ledger.work_left(now, retry_failed=retry_failed)
+    assert left.num_new + left.num_changed + left.num_retried == len(left.todo)
+    assert len(left.todo) + left.num_unchanged == len(now)
+
+
+def test_a_failed_video_that_changed_is_done_again_unasked(ledger):
+    ledger.commit([row("one")])
+    left = ledger.work_left(manifest("one", version="another"), retry_failed=False)
+    assert left.todo["video_id"].to_pylist() == ["one"]
+
+
+@pytest.mark.parametrize("column", ["label", "split", "group"])
+@pytest.mark.parametrize("value", ["other", None])
+def test_another_label_split_or_group_is_no_reason_to_decode_again(ledger, column, value):
+    ledger.commit([row("one", "a.parquet", **{column: "before"}), row("failed", **{column: "before"})])
+    left = ledger.work_left(manifest("one", "failed", **{column: value}), retry_failed=False)
+    assert len(left.todo) == 0
+    assert left.relabelled["video_id"].to_pylist() == ["one", "failed"]
+    assert left.relabelled[column].to_pylist() == [value, value]
+    assert left.num_unchanged == 2
+
+
+def test_the_same_labels_are_nothing_to_do(ledger):
+    ledger.commit([row("one", "a.parquet"), row("none", "a.parquet", label=None, split=None, group=None)])
+    now = pa.concat_tables([manifest("one"), manifest("none", label=None, split=None, group=None)])
+    left = ledger.work_left(now, retry_failed=True)
+    assert (len(left.todo), len(left.relabelled)) == (0, 0)
+
+
+def test_a_changed_video_is_decoded_not_relabelled(ledger):
+    ledger.commit([row("one", "a.parquet")])
+    left = ledger.work_left(manifest("one", version="another", label="other"), retry_failed=False)
+    assert (len(left.todo), len(left.relabelled)) == (1, 0)
+
+
+def test_a_finished_part_that_nobody_recorded_is_adopted(ledger, output):
+    write_finished_part(output, "a.parquet", "one", "two")
+    left = ledger.work_left(manifest("one", "two", "three"), retry_failed=False)
+    assert ledger.adopt(left.todo) == 2
+    assert parts_of(ledger) == {"one": "a.parquet", "two": "a.parquet"}
+    assert ledger.sweep() == 0
+    again = ledger.work_left(manifest("one", "two", "three"), retry_failed=False)
+    assert again.todo["video_id"].to_pylist() == ["three"]
+    assert ledger.adopt(again.todo) == 0
+
+
+def test_a_part_with_a_video_that_is_done_changed_or_gone_is_not_adopted(ledger, output):
+    ledger.commit([row("done", "z.parquet")])
+    write_finished_part(output, "done.parquet", "one", "done")
+    write_finished_part(output, "gone.parquet", "one", "gone")
+    write_finished_part(output, "changed.parquet", "one", "two", version="before")
+    left = ledger.work_left(manifest("one", "two", "done"), retry_failed=False)
+    assert ledger.adopt(left.todo) == 0
+    assert parts_of(ledger) == {"done": "z.parquet"}
+
+
+def test_of_two_parts_with_one_video_only_one_is_adopted(ledger, output):
+    write_finished_part(output, "a.parquet", "one", "two")
+    write_finished_part(output, "b.parquet", "two", "three")
+    assert ledger.adopt(manifest("one", "two", "three")) == 2
+    assert parts_of(ledger) == {"one": "a.parquet", "two": "a.parquet"}
+
+
+def test_a_part_made_with_other_settings_is_not_adopted(ledger, output):
+    """A first run with other settings was killed before it recorded anything."""
+    write_finished_part(output, "a.parquet", "one", spec=GRAY)
+    assert ledger.adopt(manifest("one")) == 0
+    assert ledger.sweep() == 1
+
+
+def test_files_that_were_never_finished_are_not_adopted(ledger, output):
+    write_finished_part(output, ".a.parquet.123", "one")
+    assert ledger.adopt(manifest("one")) == 0
+
+
+def test_a_file_cut_short_in_place_of_a_part_stops_nothing(ledger, output):
+    """Some storages show a file before it is whole."""
+    write_finished_part(output, "a.parquet", "one")
+    content = (output / "clips/a.parquet").read_bytes()
+    (output / "clips/b.parquet").write_bytes(content[: len(content) // 2])
+    (output / "clips/c.parquet").write_bytes(b"")
+    assert ledger.adopt(manifest("one")) == 1
+    assert ledger.sweep() == 2
+
+
+def test_sweep_removes_parts_that_no_row_names_and_unfinished_files(ledger, output):
+    for name in ("used.parquet", "orphan.parquet", ".half.parquet.123"):
+        write_finished_part(output, name, "one")
+    ledger.commit([row("one", "orphan.parquet")])
+    ledger.commit([row("one", "used.parquet")])
+    assert ledger.sweep() == 2
+    assert os.listdir(output / "clips") == ["used.parquet"]
+    assert ledger.sweep() == 0
+
+
+def test_a_part_is_stale_when_a_video_in_it_has_moved_on_and_another_has_not(ledger):
+    ledger.commit(
+        [row("one", "a.parquet"), row("two", "a.parquet"), row("three", "b.parquet"), row("four", "c.parquet")]
+    )
+    assert ledger.stale_parts() == []
+    ledger.commit([row("one", "d.parquet"), row("three", "d.parquet"), row("four")])
+    assert ledger.stale_parts() == ["a.parquet"]  # of b and c nothing is left: they are swept
+    assert ledger.parts() == ["a.parquet", "d.parquet"]
+
+
+def test_a_part_is_not_stale_when_its_rows_were_only_written_again(ledger):
+    ledger.commit([row("one", "a.parquet"), row("two", "a.parquet")])
+    ledger.commit([row("one", "a.parquet", label="other")])
+    assert ledger.stale_parts() == []
+
+
+def test_compact_leaves_one_file_and_one_row_a_video(ledger, output):
+    ledger.commit([row("one", "a.parquet"), row("two", "a.parquet")])
+    ledger.commit([row("two"), row("three", "b.parquet")])
+    ledger.commit([row("one", "c.parquet")])
+    before = sorted(ledger.read().to_pylist(), key=str)
+    ledger.compact()
+    (name,) = status_files(output)
+    plain = pq.read_table(output / "status" / name)
+    assert sorted(plain["video_id"].to_pylist()) == ["one", "three", "two"]
+    assert sorted(ledger.read().to_pylist(), key=str) == before
+    assert open_ledger(str(output)).spec == RAW
+    ledger.compact()
+    assert status_files(output) == [name]
+
+
+def test_compact_leaves_large_files_alone_unless_rows_were_replaced(ledger, output, monkeypatch):
+    monkeypatch.setattr(vidpipe.ledger, "SMALL_FILE_ROWS", 3)
+    ledger.commit([row(name, "a.parquet") for name in ("one", "two", "three")])
+    (large,) = status_files(output)
+    ledger.commit([row("four", "b.parquet")])
+    ledger.commit([row("five", "b.parquet")])
+    ledger.compact()
+    assert len(status_files(output)) == 2
+    assert large in status_files(output)
+    ledger.commit([row("two", "c.parquet")])
+    ledger.compact()
+    assert len(status_files(output)) == 1
+    assert parts_of(ledger)["two"] == "c.parquet"
+    assert len(ledger.read()) == 5
+
+
+@pytest.mark.parametrize("left_over", [{0}, {1}, {2}, {0, 1}, {0, 2}, {0, 1, 2}])
+def test_a_crash_while_compacting_leaves_the_same_table(ledger, output, left_over, tmp_path):
+    """The merged file is there, and some of those that it replaces are not removed yet."""
+    ledger.commit([row("one", "a.parquet"), row("two", "a.parquet"), row("five", "a.parquet")])
+    ledger.commit([row("two"), row("three", "b.parquet")])
+    ledger.commit([row("one", "c.parquet")])
+    old = status_files(output)
+    expected, parts, stale = sorted(ledger.read().to_pylist(), key=str), ledger.parts(), ledger.stale_parts()
+    assert stale == ["a.parquet"]
+    shutil.copytree(output / "status", tmp_path / "before")
+    ledger.compact()
+    for index in left_over:
+        shutil.copy(tmp_path / "before" / old[index], output / "status" / old[index])
+    assert sorted(ledger.read().to_pylist(), key=str) == expected
+    assert ledger.parts() == parts
+    assert set(ledger.stale_parts()) <= {"a.parquet"}  # no part is rewritten for nothing
+    ledger.compact()
+    assert len(status_files(output)) == 1
+    assert sorted(ledger.read().to_pylist(), key=str) == expected
+
+
+def test_other_settings_are_refused_with_what_differs_and_the_way_out(ledger, output):
+    ledger.commit([row("one", "a.parquet")])
+    Ledger(str(output), RAW)
+    with pytest.raises(ValueError, match="other settings") as refused:
+        Ledger(str(output), ClipSpec(num_frames=8, size="12x20", resize="squash"))
+    assert "num_frames: 3, not 8" in str(refused.value)
+    assert "resize: crop, not squash" in str(refused.value)
+    assert "12x20" not in str(refused.value)
+    assert "another --output" in str(refused.value)
+
+
+def test_an_output_that_is_not_there_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no clips.*jobs/preprocess\.py"):
+        open_ledger(str(tmp_path / "nothing"))
+
+
+def test_a_crash_in_mid_commit_leaves_no_row(ledger, output):
+    ledger.commit([row("one", "a.parquet")])
+    (name,) = status_files(output)
+    content = (output / "status" / name).read_bytes()
+    (output / "status" / f".{name}.123").write_bytes(content[:100])
+    assert parts_of(ledger) == {"one": "a.parquet"}
+    ledger.commit([row("two", "a.parquet")])
+    assert len(ledger.read()) == 2
