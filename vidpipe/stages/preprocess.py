@@ -34,6 +34,7 @@ COMMIT_EVERY_S = 10.0
 COMMIT_EVERY_ROWS = 20_000
 # A task is what a lost node loses: small enough to be decoded again, large enough that 14 ms of Ray do not matter.
 MAX_TASK_VIDEOS = 256
+MIN_TASK_BYTES = 8 << 20  # less makes small parts: some seconds of work
 MAX_TASK_BYTES = 1 << 30
 TASKS_A_SLOT = 6
 VIDEO_WEIGHT_BYTES = 1 << 16  # what a video costs besides its bytes, when tasks are made equal
@@ -205,7 +206,8 @@ def cut_tasks(todo: pa.Table, spec: ClipSpec, part_bytes: int, num_slots: int) -
     # Parts hold about half of their raw bytes.
     fit = max(2 * part_bytes // (spec.num_bytes_raw * (spec.num_clips or 1)), 1)
     max_videos = min(fit, MAX_TASK_VIDEOS, math.ceil(len(todo) / num_slots))
-    max_weight = min(weights.sum() / (num_slots * TASKS_A_SLOT), MAX_TASK_BYTES)
+    even_weight = weights.sum() / num_slots
+    max_weight = min(max(even_weight / TASKS_A_SLOT, MIN_TASK_BYTES), even_weight, MAX_TASK_BYTES)
     tasks, first, weight = [], 0, 0
     for row, added in enumerate(weights.tolist()):
         if row > first and (row - first == max_videos or weight + added > max_weight):
