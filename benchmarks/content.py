@@ -1,0 +1,105 @@
+"""The videos that the benchmarks read: real ones where there are, and generated ones in the style of known sets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vidpipe.synthetic import MOTIONS, Encoding, iter_frames, write_video
+
+CACHE = Path(tempfile.gettempdir()) / "vidpipe-benchmarks"
+FIGHTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "fights" / "videos"
+NUM_DISTINCT = 4  # videos rendered for each style; the others are links to them
+LONG_PIECE_S = 60
+
+
+def _h264(preset: str) -> Encoding:
+    return Encoding("libx264", "yuv420p", ".mp4", {"preset": preset, "crf": "23"})
+
+
+# encoding, (height, width), frames a second, seconds
+STYLES: dict[str, tuple[Encoding, tuple[int, int], int, int]] = {
+    "ucf101": (Encoding("mpeg4", "yuv420p", ".avi", {"b": "300k", "g": "250", "bf": "2"}), (240, 320), 25, 10),
+    "kinetics": (_h264("medium"), (256, 340), 30, 10),
+    "720p": (_h264("veryfast"), (720, 1280), 25, 20),
+}  # fmt: skip
+KINDS = ("fights", *STYLES)
+
+
+def default_content(kinds: list[str], num_each: int, num_copies: int) -> Path:
+    """A folder with `num_copies` of the real clips and `num_each` generated videos of each style."""
+    folder = CACHE / f"content-{'-'.join(kinds)}-{num_each}-{num_copies}"
+    if folder.exists():
+        return folder
+    making = folder.with_name(folder.name + ".making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    if "fights" in kinds and FIGHTS.is_dir():
+        for video in sorted(FIGHTS.rglob("*.mp4")):
+            for copy in range(num_copies):
+                shutil.copyfile(video, making / f"fights-{video.parent.name}-{video.stem}-{copy}{video.suffix}")
+    for style in set(kinds) & set(STYLES):
+        distinct = [generated(style, seed) for seed in range(min(NUM_DISTINCT, num_each))]
+        for number in range(num_each):
+            source = distinct[number % len(distinct)]
+            os.link(source, making / f"{style}-{number:04d}{source.suffix}")
+    making.rename(folder)
+    return folder
+
+
+def generated(style: str, seed: int) -> Path:
+    """One generated video, made once."""
+    encoding, (height, width), rate_fps, seconds = STYLES[style]
+    path = CACHE / "generated" / f"{style}-{seed}{encoding.suffix}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half_done = path.with_name(f"half-done-{path.name}")
+        frames = busy_frames(seed, num_frames=rate_fps * seconds, height=height, width=width)
+        write_video(half_done, frames, encoding=encoding, fps=rate_fps)
+        half_done.rename(path)
+    return path
+
+
+def busy_frames(seed: int, *, num_frames: int, height: int, width: int) -> Iterator[np.ndarray]:
+    """A generated scene under a camera that pans and a sensor that makes noise: as hard to decode as a real one."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 4, size=(height + 64, width + 64, 1)).astype(np.int16)
+    label = list(MOTIONS)[seed % len(MOTIONS)]
+    for number, frame in enumerate(iter_frames(label, rng, num_frames=num_frames, height=height, width=width)):
+        top, left = rng.integers(0, 64, 2)
+        panned = np.roll(frame, (number, 2 * number), axis=(0, 1))
+        yield (panned + noise[top : top + height, left : left + width]).clip(0, 255).astype(np.uint8)
+
+
+def long_video(minutes: int) -> Path:
+    """A 720p H.264 video of that many minutes: a piece of one minute, its packets repeated with later times."""
+    path = CACHE / f"long-{minutes}-min.mp4"
+    if path.exists():
+        return path
+    piece = CACHE / "generated" / "piece.mp4"
+    piece.parent.mkdir(parents=True, exist_ok=True)
+    encoding = STYLES["720p"][0]
+    frames = busy_frames(0, num_frames=LONG_PIECE_S * 25, height=720, width=1280)
+    write_video(piece, frames, encoding=encoding, fps=25)
+    half_done = path.with_name(f"half-done-{path.name}")
+    with av.open(str(half_done), "w", format="mp4") as target:
+        with av.open(str(piece)) as source:
+            stream = target.add_stream_from_template(source.streams.video[0])
+        for repeat in range(minutes):
+            with av.open(str(piece)) as source:
+                later = int(Fraction(repeat * LONG_PIECE_S) / source.streams.video[0].time_base)
+                for packet in source.demux(video=0):
+                    if packet.size == 0:
+                        continue
+                    packet.pts, packet.dts = packet.pts + later, packet.dts + later
+                    packet.stream = stream
+                    target.mux(packet)
+    half_done.rename(path)
+    return path

@@ -1,0 +1,182 @@
+"""What the stage costs besides decoding: manifests of up to a million rows, and a decode that does nothing.
+
+    python benchmarks/scale.py                             # 10,000, 100,000 and 1,000,000 videos
+
+Each size runs in a process of its own: first everything, then a rerun with nothing to do, then 50 new videos.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import tyro
+from measure import run_watched
+
+from vidpipe.config import PreprocessConfig
+from vidpipe.ledger import status_schema
+from vidpipe.make_parts import PartSettings
+from vidpipe.manifest.schema import build_manifest, write_manifest
+
+NUM_ADDED = 50
+LIMIT_S = 3600.0
+LABELS = [f"class_{number:03d}" for number in range(101)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time and memory of preprocess around a decode that does nothing."""
+
+    sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    """Rows of the manifests."""
+    steps: bool = False
+    """Print the seconds of each step, too."""
+
+
+def main(options: Options) -> None:
+    print("| videos | all new, s | µs a video | driver peak MB | rerun, s | +50 videos, s |")
+    print("|---|---|---|---|---|---|")
+    for num_videos in options.sizes:
+        figures = run_watched(__file__, "--one-size", str(num_videos), limit_s=LIMIT_S)
+        if figures is None:
+            print(f"| {num_videos:,} | broke | | | | |", flush=True)
+            continue
+        print(
+            f"| {num_videos:,} | {figures['all']:.1f} | {1e6 * figures['all'] / num_videos:.0f} "
+            f"| {figures['peak_mb']:.0f} | {figures['rerun']:.1f} | {figures['added']:.1f} |",
+            flush=True,
+        )
+        if options.steps:
+            for run, steps in figures["steps"].items():
+                print(f"  {run}: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items()), flush=True)
+
+
+def noop_task(videos: pa.Table, settings: PartSettings) -> pa.Table:
+    """Status rows that claim that every video was decoded, and holds no clip."""
+    num_videos = len(videos)
+    columns: dict[str, Any] = {
+        "status": pa.array(["ok"] * num_videos),
+        "stage": pa.array(["preprocess"] * num_videos),
+        "num_clips": pa.array(np.ones(num_videos, np.int64)),
+        "bytes_read": videos["size_bytes"],
+        "decode_s": pa.array(np.full(num_videos, 0.02)),
+        "duration_s": pa.array(np.full(num_videos, 10.0)),
+    }
+    columns |= {name: videos[name] for name in ("video_id", "url", "version", "label", "split", "group")}
+    schema = status_schema(settings.spec)
+    arrays = [columns.get(field.name, pa.nulls(num_videos, field.type)) for field in schema]
+    return pa.table([column.cast(field.type) for column, field in zip(arrays, schema, strict=True)], schema=schema)
+
+
+def generated_manifest(num_videos: int) -> pa.Table:
+    """Rows like those of a bucket: URLs of 80 characters, ETags, 101 labels in groups, sizes of all orders."""
+    rng = np.random.default_rng(0)
+    numbers = np.arange(num_videos)
+    files = pa.table(
+        {
+            "url": [
+                f"s3://company-videos/raw/2026/day-{n % 365:03d}/camera-{n % 997:04d}/recording-{n:09d}-1080p.mp4"
+                for n in numbers.tolist()
+            ],
+            "version": [f"{number:032x}" for number in rng.integers(0, 2**62, num_videos).tolist()],
+            "size_bytes": rng.lognormal(14, 1.5, num_videos).astype(np.int64),
+        }
+    )
+    label = pa.array(LABELS).take(pa.array(numbers % len(LABELS)))
+    group = pa.array([f"camera-{number:04d}" for number in (numbers % 997).tolist()])
+    split = pa.array(["train", "val", "test"]).take(pa.array(numbers % 997 % 3))
+    return build_manifest(files, label, group, split)
+
+
+def one_size(num_videos: int) -> dict[str, Any]:
+    """The seconds of the three runs, and the driver's peak memory."""
+    from vidpipe.cli import connect_ray
+
+    with tempfile.TemporaryDirectory(prefix="vidpipe-scale-") as folder:
+        source, output = f"{folder}/manifest.parquet", f"{folder}/out"
+        manifest = generated_manifest(num_videos + NUM_ADDED)
+        write_manifest(manifest.slice(0, num_videos), source)
+        write_manifest(manifest, f"{folder}/more.parquet")
+        del manifest
+        connect_ray()
+        steps: dict[str, dict[str, float]] = {}
+        with PeakRss() as memory:
+            seconds = {
+                "all": timed_run(source, output, steps.setdefault("all", {})),
+                "rerun": timed_run(source, output, steps.setdefault("rerun", {})),
+                "added": timed_run(f"{folder}/more.parquet", output, steps.setdefault("added", {})),
+            }
+    return {**seconds, "peak_mb": memory.peak_bytes / 1e6, "base_mb": memory.first_bytes / 1e6, "steps": steps}
+
+
+def timed_run(source: str, output: str, steps: dict[str, float]) -> float:
+    from vidpipe.stages.preprocess import preprocess
+
+    start_s = time.monotonic()
+    with steps_timed(steps):
+        preprocess(PreprocessConfig(source=source, output=output, num_workers=2), task=noop_task)
+    return time.monotonic() - start_s
+
+
+STAGE_STEPS = ("load_manifest", "cut_tasks", "decode_all", "refresh_parts", "check_counts")
+LEDGER_STEPS = ("work_left", "adopt", "commit", "compact", "sweep")
+
+
+@contextmanager
+def steps_timed(seconds: dict[str, float]) -> Iterator[None]:
+    """Sum up the seconds spent in the stage's steps, a step within another one counted in both."""
+    from vidpipe.ledger import Ledger
+    from vidpipe.stages import preprocess as stage
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            start_s = time.monotonic()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                seconds[name] = seconds.get(name, 0.0) + time.monotonic() - start_s
+
+        return step
+
+    steps = [(stage, name) for name in STAGE_STEPS] + [(Ledger, name) for name in LEDGER_STEPS]
+    with ExitStack() as patches:
+        for owner, name in steps:
+            patches.enter_context(patch.object(owner, name, timed(name, getattr(owner, name))))
+        yield
+
+
+class PeakRss:
+    """The most memory that this process held, sampled in a thread."""
+
+    def __enter__(self) -> PeakRss:
+        self.first_bytes = self.peak_bytes = psutil.Process().memory_info().rss
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.05):
+            self.peak_bytes = max(self.peak_bytes, psutil.Process().memory_info().rss)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one-size"]:
+        print(json.dumps(one_size(int(sys.argv[2]))))
+    else:
+        main(tyro.cli(Options))
