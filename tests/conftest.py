@@ -34,7 +34,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     options |= {"master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": s3_port}
     options |= {f"{name}.port.grpc": port for name, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True)}
     options |= {"s3.port.iceberg": 0, "s3.port.lance": 0, "s3.autoCreateBucket": "false"}
-    options |= {"master.volumeSizeLimitMB": 64, "master.telemetry": "false"}
+    options |= {"master.volumeSizeLimitMB": 64, "master.telemetry": "false", "volume.preStopSeconds": 0}
     command = [BIN / "weed", f"-logdir={folder}", "server", "-s3"]
     command += [f"-{name}={value}" for name, value in options.items()]
     endpoint = f"http://127.0.0.1:{s3_port}"
@@ -51,8 +51,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
                 patch.setenv(name, value)
             yield S3Server(endpoint, writer, reader)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.terminate()  # a killed server leaves sockets in /tmp
+            try:
+                process.wait(timeout=20)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from running import environment, job_command, run_job
+from running import descendants, environment, is_running, job_command, run_job
 
 from vidpipe.synthetic import ENCODINGS, iter_frames, write_video
 
@@ -200,28 +200,3 @@ def slow_videos(folder: Path, num_videos: int) -> Path:
     for number in range(1, num_videos):
         shutil.copyfile(folder / "0.mp4", folder / f"{number}.mp4")
     return folder
-
-
-def descendants(pid: int) -> set[int]:
-    """All processes below a process."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        new = children.get(waiting.pop(), [])
-        found.update(new)
-        waiting += new
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
