@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -140,6 +141,8 @@ class Guard:
         ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        # Linux counts a parent's peak as its child's, too: only a higher one is the child's own.
+        self._inherited_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         limits = str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid())
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vidpipe.child", *limits],
@@ -172,7 +175,7 @@ class Guard:
         self.close()
         if code == -signal.SIGKILL or code == -signal.SIGTERM:
             return _KilledFromOutsideError(f"the decoder was killed by signal {-code}")
-        if usage.ru_maxrss * 1024 > 0.9 * self.memory_limit_bytes:
+        if usage.ru_maxrss * 1024 > 0.9 * self.memory_limit_bytes and usage.ru_maxrss > self._inherited_kb:
             return DecodeError("out_of_memory", f"the decoder died at {usage.ru_maxrss >> 10} MB")
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"
         return DecodeError("crash", f"the decoder died: {how}")
