@@ -22,7 +22,7 @@ from vidpipe.spec import ClipSpec
 from vidpipe.storage import file_info
 from vidpipe.synthetic import ENCODINGS
 
-SPEC = ClipSpec(sampling="dense", num_frames=4, num_clips=2, seed=1, size="24x32")
+SPEC = ClipSpec(sampling="dense", num_frames=4, num_clips=3, size="24x32")
 BAD = ["text.mp4", "empty.mp4", "faststart_50.mp4", "zeroed_middle.mp4", "audio_aac.mp4", "hls_playlist.mp4"]
 
 
@@ -74,7 +74,7 @@ def test_good_and_bad_videos_give_one_receipt_each_and_clips_of_the_good_ones(go
     statuses = {row["url"]: row for row in receipts}
     for video in good:
         row = statuses[video["url"]]
-        assert (row["status"], row["num_clips"], row["label"], row["split"]) == ("ok", 2, "right", "train")
+        assert (row["status"], row["num_clips"], row["label"], row["split"]) == ("ok", 3, "right", "train")
         assert (row["height"], row["width"], row["bytes_read"]) == (96, 128, video["size_bytes"])
         assert row["duration_s"] == pytest.approx(1.2, abs=2e-3)
         assert row["decode_s"] > 0
@@ -87,7 +87,7 @@ def test_good_and_bad_videos_give_one_receipt_each_and_clips_of_the_good_ones(go
         assert row["error"]
         assert row["num_clips"] == 0
         assert "part" not in row
-    assert sorted(clips_of(tmp_path)) == sorted((video["url"], index) for video in good for index in range(2))
+    assert sorted(clips_of(tmp_path)) == sorted((video["url"], index) for video in good for index in range(3))
 
 
 def test_the_clips_hold_the_planned_frames(good, tmp_path):
@@ -107,13 +107,14 @@ def test_receipts_can_be_committed_and_the_clips_read(good, bad, tmp_path):
     ledger.commit(receipts)
     assert ledger.sweep() == 0
     tables = list(read_clips(str(tmp_path)))
-    assert sum(len(clips.table) for clips in tables) == 2 * len(good)
+    assert sum(len(clips.table) for clips in tables) == 3 * len(good)
     assert {url for clips in tables for url in clips.table["url"].to_pylist()} == {video["url"] for video in good}
     assert len(ledger.read()) == len(good) + len(bad)
 
 
 def test_the_same_videos_give_the_same_parts_twice(good, tmp_path):
-    first, second = (make_parts(good, settings_of(tmp_path / name)) for name in ("a", "b"))
+    spec = ClipSpec(sampling="dense", num_frames=4, num_clips=2, seed=1, size="24x32")
+    first, second = (make_parts(good, settings_of(tmp_path / name, spec)) for name in ("a", "b"))
     assert os.listdir(tmp_path / "a/clips") == os.listdir(tmp_path / "b/clips")
     untimed = [[{**row, "decode_s": None} for row in receipts] for receipts in (first, second)]
     assert untimed[0] == untimed[1]
@@ -127,16 +128,16 @@ def test_running_again_over_a_finished_output_changes_nothing(good, tmp_path):
     for _ in range(2):
         make_parts(good[:4], settings_of(tmp_path))
     assert len(os.listdir(tmp_path / "clips")) == 1
-    assert len(clips_of(tmp_path)) == 8
+    assert len(clips_of(tmp_path)) == 12
 
 
 def test_a_part_ends_when_it_has_its_bytes(good, bad, tmp_path):
     videos = [*bad[:2], *good, *bad[2:]]
-    receipts = make_parts(videos, settings_of(tmp_path, part_bytes=4 * SPEC.num_bytes_raw))
+    receipts = make_parts(videos, settings_of(tmp_path, part_bytes=6 * SPEC.num_bytes_raw))
     parts = [row["part"] for row in receipts if row["status"] == "ok"]
-    assert len(set(parts)) == len(good) // 2  # two videos of two clips each fill one
+    assert len(set(parts)) == len(good) // 2  # two videos of three clips each fill one
     assert sorted(set(parts)) == sorted(os.listdir(tmp_path / "clips"))
-    assert len(clips_of(tmp_path)) == 2 * len(good)
+    assert len(clips_of(tmp_path)) == 3 * len(good)
     for name in set(parts):
         named = [row for row in receipts if row.get("part") == name]
         assert part_receipts(str(tmp_path), name, SPEC) == named
@@ -206,7 +207,7 @@ def test_videos_in_an_object_store_come_by_way_of_the_spool_and_leave_nothing(go
     assert receipts[0]["bytes_read"] == good[0]["size_bytes"]
     ledger = Ledger("memory://bucket/out", SPEC)
     ledger.commit(receipts)
-    assert sum(len(clips.table) for clips in read_clips("memory://bucket/out")) == 6
+    assert sum(len(clips.table) for clips in read_clips("memory://bucket/out")) == 9
     assert not list(tmp_path.iterdir())
 
 
