@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -141,8 +140,7 @@ class Guard:
         ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        # Linux counts a parent's peak as its child's, too: only a higher one is the child's own.
-        self._inherited_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._inherited_kb = memory_peak_kb()
         limits = str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid())
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vidpipe.child", *limits],
@@ -179,3 +177,11 @@ class Guard:
             return DecodeError("out_of_memory", f"the decoder died at {usage.ru_maxrss >> 10} MB")
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"
         return DecodeError("crash", f"the decoder died: {how}")
+
+
+def memory_peak_kb() -> int:
+    """This process's memory peak; Linux hands it down to a child, where only a higher one is the child's own."""
+    if sys.platform != "linux":
+        return 0
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
