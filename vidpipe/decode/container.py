@@ -43,7 +43,7 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
     try:
         container = av.open(path, options=OPEN_OPTIONS, metadata_errors="ignore")
     except av.error.MemoryError as error:
-        raise DecodeError("out_of_memory", f"opening the container: {error}") from None
+        raise DecodeError("out_of_memory", f"opening the container: {error.strerror}") from None
     except av.error.FFmpegError as error:
         raise _why_not_open(path, error) from None
     try:

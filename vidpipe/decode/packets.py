@@ -65,7 +65,8 @@ def shown_pts(index: PacketIndex, format_name: str, codec: str, is_interlaced: b
         return None
     if format_name in ("mpegts", "mpeg") and (is_interlaced or codec not in ("h264", "hevc")):
         return None
-    return np.array(sorted(time for time, cut in zip(pts, index.is_discard, strict=True) if not cut), np.int64)
+    shown = sorted(time for time, cut in zip(pts, index.is_discard, strict=True) if not cut)
+    return np.array(shown, np.int64) if shown else None
 
 
 def damaged_targets(index: PacketIndex, targets: set[int], damage: list[int]) -> list[int]:
