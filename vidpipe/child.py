@@ -3,6 +3,7 @@
 It reads requests from a socket and answers with messages: a JSON object, and after a `clip` one message of bytes.
 Nothing but JSON and pixels comes back, so that a decoder taken over by a hostile file gains nothing with the parent.
 
+    <- {"kind": "ready"}
     -> {"path", "video_id", "spec"}
     <- {"kind": "clip", "clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "sizes"}, bytes
     <- {"kind": "restart"}                      the clips so far are void, they come again
@@ -39,6 +40,7 @@ def main(fd: int, memory_limit_bytes: int, parent_pid: int) -> None:
     die_with_parent(parent_pid)
     limit_memory(memory_limit_bytes)
     connection = Connection(fd)
+    send(connection, {"kind": "ready"})
     while True:
         try:
             request = json.loads(connection.recv_bytes())

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -23,9 +24,11 @@ from vidpipe.spec import ClipSpec
 
 logger = logging.getLogger(__name__)
 
-START_LIMIT_S = 120.0
+START_LIMIT_S = 120.0  # imports; torch takes a dozen seconds on a busy machine
+END_LIMIT_S = 5.0
+MAX_HEADER_BYTES = 64 << 20
 # What a Python with PyAV needs from the environment; credentials are not among it.
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "MALLOC_ARENA_MAX")
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "MALLOC_ARENA_MAX")
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,11 @@ class Guard:
             except OSError:
                 raise self._why_it_died() from None
             while not finished:
-                message = json.loads(self._receive())
+                message = json.loads(self._receive(MAX_HEADER_BYTES))
                 kind = message.pop("kind")
                 finished = kind in ("done", "failed")
                 if kind == "clip":
-                    yield Clip(**message, payload=self._receive())
+                    yield Clip(**message, payload=self._receive(self._max_payload_bytes))
                 elif kind == "restart":
                     yield Restart()
                 elif kind == "done":
@@ -149,16 +152,35 @@ class Guard:
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
+        # A message that stops half-way is a hang, too.
+        seconds = struct.pack("ll", max(int(self.time_limit_s), 1), 0)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
         self._connection = Connection(ours.detach())
+        if not self._connection.poll(START_LIMIT_S):
+            self.close()
+            raise RuntimeError(
+                f"the decoding process did not start within {START_LIMIT_S:g} s on {os.uname().nodename}"
+            )
+        try:
+            self._connection.recv_bytes(MAX_HEADER_BYTES)
+        except EOFError:
+            raise RuntimeError(f"the decoding process cannot start: {self._why_it_died()}; see its stderr") from None
 
-    def _receive(self) -> bytes:
+    @property
+    def _max_payload_bytes(self) -> int:
+        return 2 * self.spec.num_bytes_raw + (1 << 20)  # JPEG of noise is larger than its pixels
+
+    def _receive(self, max_bytes: int) -> bytes:
         """The child's next message, within what is left of the video's time."""
         start_s = time.monotonic()
         try:
             if not self._channel.poll(max(self._left_s, 0)):
-                self.close()
-                raise DecodeError("timeout", f"not decoded within {self.time_limit_s:g} s; --video-timeout-s sets this")
-            return self._channel.recv_bytes()
+                raise BlockingIOError
+            return self._channel.recv_bytes(max_bytes)
+        except BlockingIOError:
+            self.close()
+            text = f"not decoded within {self.time_limit_s:g} s; --video-timeout-s sets this"
+            raise DecodeError("timeout", text) from None
         except (EOFError, OSError):  # OSError: it died in the middle of a message
             raise self._why_it_died() from None
         finally:
@@ -167,7 +189,14 @@ class Guard:
     def _why_it_died(self) -> Exception:
         assert self._process is not None
         process = self._process
-        _, status, usage = os.wait4(process.pid, 0)
+        deadline_s = time.monotonic() + END_LIMIT_S
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        while not ended and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if not ended:  # it hung up and lives on
+            self.close()
+            return DecodeError("crash", "the decoder closed its connection")
         code = os.waitstatus_to_exitcode(status)
         process.returncode = code
         self.close()

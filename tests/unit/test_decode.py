@@ -327,3 +327,12 @@ def test_packets_that_are_all_to_be_dropped_promise_no_picture():
 def test_decoder_versions_name_the_library_and_its_ffmpeg():
     assert decoder_versions("pyav")["pyav"] == av.__version__
     assert "libavcodec" in decoder_versions("pyav")
+
+
+def test_an_avi_whose_riff_length_is_wrong_is_whole(generated, tmp_path):
+    data = bytearray(generated["mpeg4_avi"].read_bytes())
+    data[4:8] = (len(data) + 100).to_bytes(4, "little")
+    path = tmp_path / "overstated.avi"
+    path.write_bytes(data)
+    with open_video(str(path), ClipSpec()) as video:
+        assert len(list(video.frames([0, 47]))) == 2

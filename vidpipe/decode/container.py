@@ -76,9 +76,7 @@ def declared_end(file: BinaryIO, size: int) -> int:
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
         return _end_of_boxes(file, size)
     if head[:4] == b"RIFF":
-        # Muxers that were killed leave 0 or the largest number: that says nothing.
-        length = struct.unpack("<I", head[4:8])[0]
-        return 8 + length if 0 < length < 0xFFFFFFFF else 0
+        return _end_of_lists(file, size)
     if head[:4] == b"\x1aE\xdf\xa3":
         return _end_of_ebml(file)
     return 0
@@ -98,6 +96,22 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
             return position  # no box: trailing bytes of something else, such as an ID3 tag
         position += length
     return position
+
+
+def _end_of_lists(file: BinaryIO, size: int) -> int:
+    """The end of an AVI's headers and packets: an index may follow, and RIFF's own length is often wrong."""
+    end = position = 0
+    while position + 12 <= size:
+        file.seek(position)
+        kind, length, name = struct.unpack("<4sI4s", file.read(12))
+        if kind == b"RIFF":  # one after the other, each with chunks of its own
+            position += 12
+            continue
+        # Writers that were killed leave 0 or the largest number.
+        if kind == b"LIST" and name in (b"hdrl", b"movi") and 0 < length < 0xFFFFFFFF:
+            end = position + 8 + length
+        position += 8 + length + length % 2
+    return end
 
 
 def _end_of_ebml(file: BinaryIO) -> int:
