@@ -23,7 +23,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     (folder / "data").mkdir()
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": [s3_user("writer", "Admin"), s3_user("reader", "Read", "List")]}))
-    master, volume, filer, s3_port, *grpc = free_ports(8)
+    ports = free_ports(8)
+    master, volume, filer, s3_port, *grpc = ports
     options = {
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
@@ -34,7 +35,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     options |= {"master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": s3_port}
     options |= {f"{name}.port.grpc": port for name, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True)}
     options |= {"s3.port.iceberg": 0, "s3.port.lance": 0, "s3.autoCreateBucket": "false"}
-    options |= {"master.volumeSizeLimitMB": 64, "master.telemetry": "false", "volume.preStopSeconds": 0}
+    options |= {"master.volumeSizeLimitMB": 64, "master.telemetry": "false"}
     command = [BIN / "weed", f"-logdir={folder}", "server", "-s3"]
     command += [f"-{name}={value}" for name, value in options.items()]
     endpoint = f"http://127.0.0.1:{s3_port}"
@@ -51,12 +52,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
                 patch.setenv(name, value)
             yield S3Server(endpoint, writer, reader)
         finally:
-            process.terminate()  # a killed server leaves sockets in /tmp
-            try:
-                process.wait(timeout=20)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # asked kindly it takes 15 s
+            process.wait()
+            for port in ports:
+                for left_over in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left_over.unlink()
 
 
 @pytest.fixture(scope="session")
