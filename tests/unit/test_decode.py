@@ -9,7 +9,8 @@ from small_videos import ODD_VIDEOS, write_pictures
 import vidpipe.decode.packets
 import vidpipe.decode.pyav
 from vidpipe.decode import DECODERS, check_decoder, decoder_versions, open_video
-from vidpipe.decode.packets import PacketIndex, shown_pts
+from vidpipe.decode.packets import PacketIndex
+from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.pyav import IndexMismatch, PyavVideo
 from vidpipe.decode.resize import Resizer, fit, scaled_size
 from vidpipe.errors import DecodeError
@@ -318,10 +319,11 @@ def test_a_damaged_picture_is_never_delivered(tmp_path):
 
 def test_packets_that_are_all_to_be_dropped_promise_no_picture():
     """A damaged edit list says so; then only a full decode can tell."""
-    index = PacketIndex(pts=[0, 1], is_key=[True, False], is_discard=[True, True], size=[9, 9])
-    assert shown_pts(index, "mov,mp4,m4a,3gp,3g2,mj2", "h264", is_interlaced=False) is None
+    index = PacketIndex(pts=[0, 1], is_key=[True, False], is_discard=[True, True], size=[99, 99], header=[None, None])
+    facts = {"format_name": "mov,mp4,m4a,3gp,3g2,mj2", "codec": "hevc", "is_interlaced": False}
+    assert know_pictures(index, **facts) is None
     index.is_discard = [True, False]
-    np.testing.assert_array_equal(shown_pts(index, "mov,mp4,m4a,3gp,3g2,mj2", "h264", is_interlaced=False), [1])
+    assert know_pictures(index, **facts).in_order.tolist() == [1]
 
 
 def test_decoder_versions_name_the_library_and_its_ffmpeg():

@@ -1,0 +1,32 @@
+"""Which headers of which packets are worth reading while the packets pass by, and what they are kept as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import av
+
+from vidpipe.decode.av1 import Av1Headers
+from vidpipe.decode.h264 import H264Headers, Picture
+from vidpipe.decode.mpeg4 import Vop, read_vop
+
+# H.264: the picture's header; MPEG-4: its kind; AV1: whether nothing can refer to it.
+Header = Picture | Vop | bool | None
+
+# Containers that store no presentation times: AVI and bare streams.
+UNSTAMPED_FORMATS = frozenset(["avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "mjpeg", "ivf", "dv"])
+
+
+def header_reader(codec: str, format_name: str, extradata: bytes) -> Callable[[av.Packet], Header]:
+    """A function that reads one packet's header, in decoding order; None where nothing is to be learnt."""
+    is_stamped = format_name not in UNSTAMPED_FORMATS
+    if codec == "h264":
+        h264 = H264Headers(extradata)
+        # With timestamps, only key frames are of interest: not all of them start clean.
+        return lambda packet: None if is_stamped and not packet.is_keyframe else h264.read(bytes(packet))
+    if codec == "av1":
+        av1 = Av1Headers(extradata)
+        return lambda packet: not packet.is_keyframe and av1.is_idle(memoryview(packet))
+    if codec == "mpeg4" and not is_stamped:
+        return lambda packet: read_vop(bytes(packet))
+    return lambda packet: None

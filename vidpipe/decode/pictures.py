@@ -1,0 +1,71 @@
+"""From packets to pictures: which packet holds which shown picture, and where decoding may start.
+
+Every rule here is one about when the packets can be trusted. Where they cannot, the answer is None, and the pictures
+are counted by decoding them all; `tests/unit/test_decode.py` proves the rules, file by file, against a full decode.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vidpipe.decode import h264, mpeg4
+from vidpipe.decode.headers import UNSTAMPED_FORMATS
+from vidpipe.decode.packets import PacketIndex
+from vidpipe.decode.plan import Pictures
+
+# Every picture is coded by itself.
+INTRA_ONLY_CODECS = frozenset(
+    ("mjpeg", "prores", "dnxhd", "huffyuv", "ffvhuff", "rawvideo", "dvvideo", "png", "jpeg2000", "utvideo", "cfhd")
+)
+# Codecs that show pictures in the order in which they decode them.
+IN_ORDER_CODECS = frozenset(("msmpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "flv", "wmv1", "wmv2", "vp9", "av1"))
+
+
+def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interlaced: bool) -> Pictures | None:
+    """The pictures of a stream, from its packets alone; None where only a full decode can tell."""
+    num_packets = len(index)
+    is_start = np.array(index.is_key, bool)
+    is_idle = np.zeros(num_packets, bool)
+    is_stamped = format_name not in UNSTAMPED_FORMATS
+    if codec in INTRA_ONLY_CODECS:
+        is_start, is_idle, is_stamped = np.ones(num_packets, bool), np.ones(num_packets, bool), False
+        stamp: list[int] | None = list(range(num_packets))
+    elif is_stamped:
+        stamp = trusted_pts(index, format_name, codec, is_interlaced)
+    else:
+        stamp = ranks_from_headers(index, format_name, codec)
+    if stamp is None or all(index.is_discard):
+        return None
+    if codec == "h264":
+        is_start &= np.array([isinstance(header, h264.Picture) and header.is_clean_start for header in index.header])
+    elif codec == "mpeg4" and not is_stamped:  # the key flags of AVI are unreliable for packed streams
+        is_start = np.array([header is mpeg4.Vop.INTRA for header in index.header])
+    elif codec == "av1":
+        is_idle = np.array([header is True for header in index.header])
+    is_start[0] = True  # the decoder makes of the beginning what it makes of it in a full decode
+    return Pictures(np.array(stamp, np.int64), is_start, ~np.array(index.is_discard, bool), is_idle, is_stamped)
+
+
+def trusted_pts(index: PacketIndex, format_name: str, codec: str, is_interlaced: bool) -> list[int] | None:
+    """The packets' presentation timestamps, where each packet is one picture shown at its own time."""
+    pts = [time for time in index.pts if time is not None]
+    if len(set(pts)) != len(index) or not index.is_key[0]:
+        return None
+    if codec == "vp8" and not format_name.startswith("mov"):  # hidden pictures have packets of their own
+        return None
+    if codec == "mpeg4" and min(index.size) < mpeg4.EMPTY_VOP_BYTES:
+        return None
+    if is_interlaced and format_name in ("mpegts", "mpeg"):  # the fields of a picture may have packets of their own
+        return None
+    return pts
+
+
+def ranks_from_headers(index: PacketIndex, format_name: str, codec: str) -> list[int] | None:
+    """Places in presentation order where the container stores no times, as the codec's own headers give them."""
+    if codec == "mpeg4":
+        return mpeg4.display_ranks([header for header in index.header if isinstance(header, mpeg4.Vop)])
+    if codec == "h264":
+        return h264.display_ranks([header for header in index.header if isinstance(header, h264.Picture)])
+    if codec in IN_ORDER_CODECS and format_name == "avi":
+        return list(range(len(index)))
+    return None
