@@ -128,9 +128,12 @@ class Ledger:
 
         A part is taken only when it has these settings and every video in it is still to do, in the version it holds.
         """
+        names = self._unnamed_parts()
+        if not names:
+            return 0
         wanted = dict(zip(todo["video_id"].to_pylist(), todo["version"].to_pylist(), strict=True))
         adopted: list[dict[str, Any]] = []
-        for name in self._unnamed_parts():
+        for name in names:
             receipts = part_receipts(self.output, name, self.spec)
             if receipts and all(wanted.get(row["video_id"]) == row["version"] for row in receipts):
                 adopted += receipts

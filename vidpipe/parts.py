@@ -22,7 +22,7 @@ from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join
 
-ROW_GROUP_BYTES = 32 << 20
+ROW_GROUP_BYTES = 8 << 20  # a worker holds three of them; larger ones make the file no smaller
 METADATA_KEY = b"vidpipe"
 RECEIPTS_KEY = b"vidpipe.receipts"
 PLAIN_COLUMNS = {

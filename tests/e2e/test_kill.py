@@ -109,7 +109,14 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
     if kind == "everything":
         return [root, *below]
     mark = "vidpipe.child" if kind == "decoder" else "ray::"
-    return [process for process in below if mark in " ".join(process.cmdline())][:1]
+    return [process for process in below if mark in command_line(process)][:1]
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it is ending
+        return ""
 
 
 def kill(driver: subprocess.Popen[bytes], kind: str) -> int:
@@ -118,7 +125,7 @@ def kill(driver: subprocess.Popen[bytes], kind: str) -> int:
         try:
             process.send_signal(signal.SIGKILL)
             num_killed += 1
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
     return num_killed
 

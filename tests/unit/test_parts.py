@@ -96,7 +96,7 @@ def test_frames_are_stored_without_dictionary_and_statistics(spec, tmp_path):
 
 
 def test_row_groups_stay_below_64_mb(tmp_path):
-    spec = ClipSpec(num_frames=16, size="448")  # 9.6 MB a clip
+    spec = ClipSpec(num_frames=16, size="224")  # 2.4 MB a clip
     writer = PartWriter(tmp_path / "a.parquet", clips_schema(spec, VERSIONS))
     for number in range(12):
         payload = np.full(spec.num_bytes_raw, number, np.uint8).tobytes()

@@ -41,7 +41,7 @@ def _list_videos(config: IndexConfig) -> pa.Table:
     if not len(files):
         raise ValueError(
             f"no videos in {config.source}: {progress.num_done:,} files seen, none ends in "
-            f"{' '.join(config.suffixes)}; check the folder, or give --suffixes"
+            f"{' '.join(config.suffixes)}; check the folder; jobs/index.py --suffixes takes other endings"
         )
     return files
 
