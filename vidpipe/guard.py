@@ -71,6 +71,7 @@ class Guard:
 
     def __init__(self, spec: ClipSpec, *, time_limit_s: float, memory_limit_bytes: int) -> None:
         self.spec = spec
+        self._spec_fields = asdict(spec)
         self.time_limit_s = time_limit_s
         self.memory_limit_bytes = memory_limit_bytes
         self._process: subprocess.Popen[bytes] | None = None
@@ -113,7 +114,7 @@ class Guard:
         finished = False
         try:
             self._left_s = self.time_limit_s
-            request = {"path": path, "video_id": video_id, "spec": asdict(self.spec)}
+            request = {"path": path, "video_id": video_id, "spec": self._spec_fields}
             try:
                 self._channel.send_bytes(json.dumps(request).encode())
             except OSError:
