@@ -109,7 +109,7 @@ class Ledger:
             other_label = pc.or_(other_label, pc.invert(pc.fill_null(same, True)))
         seen = pc.is_in(status["video_id"], value_set=manifest["video_id"].combine_chunks())
         return WorkLeft(
-            todo=manifest.filter(pc.invert(done)),
+            todo=manifest.filter(pc.invert(done)) if _count(done) else manifest,
             relabelled=manifest.filter(pc.and_(done, other_label)),
             num_unchanged=_count(done),
             num_unchanged_failed=_count(pc.and_(done, failed)),
