@@ -173,7 +173,11 @@ def run_tasks(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     dataset = ray.data.from_arrow(tasks).map_batches(
-        task, batch_size=None, batch_format="pyarrow", num_cpus=1, concurrency=num_workers
+        task,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+        compute=ray.data.TaskPoolStrategy(num_workers),
     )
     yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
 
