@@ -18,7 +18,7 @@ INTRA_ONLY_CODECS = frozenset(
     ("mjpeg", "prores", "dnxhd", "huffyuv", "ffvhuff", "rawvideo", "dvvideo", "png", "jpeg2000", "utvideo", "cfhd")
 )
 # Codecs that show pictures in the order in which they decode them.
-IN_ORDER_CODECS = frozenset(("msmpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "flv", "wmv1", "wmv2", "vp9", "av1"))
+IN_ORDER_CODECS = frozenset(("msmpeg4", "msmpeg4v2", "msmpeg4v3", "flv", "wmv1", "wmv2", "vp9", "av1"))
 
 
 def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interlaced: bool) -> Pictures | None:
@@ -27,6 +27,8 @@ def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interl
     is_start = np.array(index.is_key, bool)
     is_idle = np.zeros(num_packets, bool)
     is_stamped = format_name not in UNSTAMPED_FORMATS
+    if codec == "h263" and not format_name.startswith("mov"):  # FFmpeg's parser calls every picture a key frame
+        return None
     if codec in INTRA_ONLY_CODECS:
         is_start, is_idle, is_stamped = np.ones(num_packets, bool), np.ones(num_packets, bool), False
         stamp: list[int] | None = list(range(num_packets))
