@@ -135,7 +135,10 @@ class PyavVideo:
         kept: list[av.VideoFrame] | None = []
         num_bytes = 0
         num_sound: int | None = None  # pictures before the first damaged one
+        # A recording may begin in the middle; what cannot be decoded before its first key frame is no damage.
+        first_key = next(iter(np.flatnonzero(self._feed.index.is_key)), 0)
         for picture in self._decode_whole():
+            self._damage = [position for position in self._damage if position >= first_key]
             if num_sound is None and (self._damage or picture.is_corrupt):
                 num_sound = len(pts)
             pts.append(picture.pts)
