@@ -1,0 +1,377 @@
+"""Odd but valid videos, made on the spot with the encoders of PyAV's wheel, to hold a decoder against.
+
+    for name, write in ODD_VIDEOS.items():
+        write(folder / name)
+
+The key is the file name. What an encoder cannot be asked for (packed B-frames, recordings joined in the middle, starts
+without a key frame) is made of encoded packets by hand.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import av
+import numpy as np
+
+from vidpipe.synthetic import encode
+
+Writer = Callable[[Path], None]
+FORMATS = encode.CONTAINERS | {
+    ".flv": "flv", ".wmv": "asf", ".gif": "gif", ".h264": "h264", ".hevc": "hevc", ".m4v": "m4v", ".ivf": "ivf",
+    ".obu": "obu", ".3gp": "3gp", ".rm": "rm", ".nut": "nut", ".mjpeg": "mjpeg", ".apng": "apng", ".mxf": "mxf",
+    ".m2v": "mpeg2video", ".vob": "vob",
+}  # fmt: skip
+X264_PYRAMID = {"preset": "veryfast", "bf": "5", "g": "24", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0"}
+X264_OPEN = {"preset": "veryfast", "bf": "3", "g": "18", "x264-params": "open-gop=1:b-pyramid=normal:scenecut=0"}
+X264_PLAIN = {"preset": "veryfast", "bf": "2", "g": "12"}
+X264_MBAFF = {"preset": "veryfast", "bf": "2", "g": "18", "x264-params": "tff=1:b-pyramid=normal"}
+X264_REFRESH = {"preset": "veryfast", "g": "20", "x264-params": "intra-refresh=1"}
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+FIELDS = {"flags": "+ildct+ilme", "bf": "2", "g": "12", "qmax": "6"}
+VP8_ALT_REF = {
+    "auto-alt-ref": "1",
+    "lag-in-frames": "16",
+    "b": "150k",
+    "g": "40",
+    "cpu-used": "4",
+    "error-resilient": "0",
+}
+VP9_ALT_REF = {"auto-alt-ref": "1", "lag-in-frames": "12", "b": "150k", "g": "30", "cpu-used": "6", "row-mt": "0"}
+START_CODE, VOP, USER_DATA = b"\x00\x00\x01", b"\x00\x00\x01\xb6", b"\x00\x00\x01\xb2"
+
+
+def x265(params: str) -> dict[str, str]:
+    return {"preset": "superfast", "x265-params": f"{encode.X265_PARAMS}:{params}"}
+
+
+def svt(params: str) -> dict[str, str]:
+    return {"preset": "12", "g": "20", "svtav1-params": f"lp=1:{params}"}
+
+
+def pictures(num: int, height: int, width: int) -> Iterable[np.ndarray]:
+    """RGB pictures of a texture that drifts, with some noise and a jump in the middle: no two are alike."""
+    rng = np.random.default_rng(num)
+    texture = np.kron(rng.integers(30, 220, size=(40, 60, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    for number in range(num):
+        top, left = number + 60 * (number > num // 2), 2 * number
+        picture = texture[top % 100 : top % 100 + height, left % 200 : left % 200 + width].copy()
+        picture[:8, :8] = rng.integers(256, size=(8, 8, 3), dtype=np.uint8)
+        yield picture
+
+
+def film(
+    path: Path,
+    codec: str,
+    options: dict[str, str] | None = None,
+    *,
+    pixel_format: str = "yuv420p",
+    size: tuple[int, int] = (64, 96),
+    num: int = 64,
+    stamps_ms: Sequence[int] | None = None,
+    fps: int = 25,
+    rotation: int = 0,
+    container_options: dict[str, str] | None = None,
+    beside: str | None = None,
+) -> None:
+    """Encode `num` pictures; `beside` names the codec of a second stream: an audio one, or a smaller video one."""
+    height, width = size
+    settings = {"fflags": "+bitexact", **(container_options or {})}
+    with av.open(str(path), "w", format=FORMATS[path.suffix], container_options=settings) as container:
+        stream: Any = container.add_stream(codec, rate=fps, options={"flags": "+bitexact", **(options or {})})
+        stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
+        stream.codec_context.thread_count = 1
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if stamps_ms:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        other = second_stream(container, beside) if beside else None
+        for number, picture in enumerate(pictures(num, height, width)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            if stamps_ms:
+                frame.pts, frame.time_base = stamps_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+            if other is not None:
+                container.mux(other.encode(accompaniment(other, number)))
+        container.mux(stream.encode())
+        if other is not None:
+            container.mux(other.encode())
+
+
+def second_stream(container: Any, codec: str) -> Any:
+    if codec in ("aac", "mp2"):
+        return container.add_stream(codec, rate=48_000, layout="mono")
+    stream = container.add_stream(codec, rate=25, options=X264_PLAIN)
+    stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+    return stream
+
+
+def accompaniment(stream: Any, number: int) -> av.VideoFrame | av.AudioFrame:
+    if stream.type == "video":
+        return av.VideoFrame.from_ndarray(np.full((32, 48, 3), 3 * number, np.uint8), format="rgb24")
+    samples = np.random.default_rng(number).normal(0, 3000, size=(1, 1920)).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+    frame.sample_rate, frame.pts = 48_000, 1920 * number
+    return frame
+
+
+def remuxed(
+    path: Path,
+    codec: str,
+    options: dict[str, str],
+    *,
+    first: int = 0,
+    shift_s: float = 0,
+    change: Callable[[list[av.Packet]], list[tuple[bytes, av.Packet]]] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> None:
+    """Copy encoded packets from `first` on into another file, their times moved by `shift_s`, or with other bytes."""
+    with TemporaryDirectory() as folder:
+        suffix = path.suffix if path.suffix != ".ts" else ".mkv"
+        source_path = Path(folder) / f"source{suffix}"
+        film(source_path, codec, options)
+        settings = {"avoid_negative_ts": "disabled", "fflags": "+bitexact", **(container_options or {})}
+        with (
+            av.open(str(source_path)) as source,
+            av.open(str(path), "w", format=FORMATS[path.suffix], container_options=settings) as target,
+        ):
+            packets = [packet for packet in source.demux(video=0) if packet.size]
+            stream = target.add_stream_from_template(source.streams.video[0])
+            contents = change(packets) if change else [(bytes(packet), packet) for packet in packets]
+            for data, packet in contents[first:]:
+                copy = av.Packet(data)
+                shift = round(shift_s / packet.time_base)
+                copy.pts = None if packet.pts is None else packet.pts + shift
+                copy.dts = None if packet.dts is None else packet.dts + shift
+                copy.duration, copy.time_base = packet.duration, packet.time_base
+                copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+                target.mux(copy)
+
+
+def packed(packets: list[av.Packet]) -> list[tuple[bytes, av.Packet]]:
+    """As DivX and XviD write B-frames to AVI: a P picture and its first B in one packet, an empty picture at the end.
+
+    I | P | B1 | B2 | P …   becomes   I | P B1 | B2 | empty | P …
+    """
+    contents: list[bytes] = []
+    anchor, num_bidirectional = b"", 0
+    for data in map(bytes, packets):
+        if vop_kind(data) == 2:
+            num_bidirectional += 1
+            if num_bidirectional == 1:
+                contents[-1] += data
+                continue
+        else:
+            if num_bidirectional:
+                contents.append(empty_vop(anchor))
+            anchor, num_bidirectional = data, 0
+        contents.append(announced(data))
+    if num_bidirectional:
+        contents.append(empty_vop(anchor))
+    assert len(contents) == len(packets)
+    return list(zip(contents, packets, strict=True))
+
+
+def vop_kind(data: bytes) -> int:
+    return data[data.index(VOP) + 4] >> 6
+
+
+def announced(data: bytes) -> bytes:
+    """With the user data by which decoders know a packed stream, before each key picture."""
+    position = data.index(VOP)
+    mark = USER_DATA + b"DivX503b1393p" if vop_kind(data) == 0 else b""
+    return data[:position] + mark + data[position:]
+
+
+def empty_vop(anchor: bytes) -> bytes:
+    """A picture that is not coded, at the time of `anchor`, at 25 fps (5 bits of time)."""
+    position = anchor.index(VOP) + 4
+    bits = f"{int.from_bytes(anchor[position : position + 8], 'big'):064b}"
+    seconds_end = bits.index("0", 2)  # ones count the seconds
+    header = "01" + bits[2 : seconds_end + 2 + 5 + 1] + "0"
+    header += "0" + "1" * (-(len(header) + 1) % 8)
+    return VOP + int(header, 2).to_bytes(len(header) // 8, "big")
+
+
+def joined(path: Path, films: Sequence[Writer]) -> None:
+    """Files one behind the other, as recordings are concatenated."""
+    with TemporaryDirectory() as folder:
+        parts = [Path(folder) / f"{number}{path.suffix}" for number in range(len(films))]
+        for write, part in zip(films, parts, strict=True):
+            write(part)
+        path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
+def by_command(path: Path, arguments: str) -> None:
+    """Encode with the ffmpeg command, for encoders that PyAV's wheel does not have."""
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "source.mkv"
+        film(source, "ffv1")
+        command = ["ffmpeg", "-loglevel", "error", "-y", "-i", str(source), *arguments.split(), str(path)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
+
+
+def cut_ts(path: Path) -> None:
+    """A transport stream that begins in the middle of a recording, as broadcasts do."""
+    film(path, "libx264", X264_PYRAMID)
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 188 // 3 * 188 :])
+
+
+IRREGULAR_MS = [40 * number + 17 * (number % 3) + 900 * (number > 20) + 3000 * (number > 40) for number in range(64)]
+SHORT = partial(film, codec="libx264", options=X264_PLAIN, num=30)
+
+
+def made(codec: str, options: dict[str, str] | None = None, **settings: Any) -> Writer:
+    return partial(film, codec=codec, options=options, **settings)
+
+
+def copied(codec: str, options: dict[str, str], **settings: Any) -> Writer:
+    return partial(remuxed, codec=codec, options=options, **settings)
+
+
+H264: dict[str, Writer] = {
+    **{
+        f"h264_pyramid{suffix}": made("libx264", X264_PYRAMID)
+        for suffix in (".mp4", ".mkv", ".ts", ".avi", ".flv", ".h264", ".mpg", ".nut")
+    },
+    **{f"h264_open_gop{suffix}": made("libx264", X264_OPEN) for suffix in (".mp4", ".mkv", ".ts", ".avi", ".h264")},
+    **{f"h264_intra_refresh{suffix}": made("libx264", X264_REFRESH) for suffix in (".mp4", ".ts", ".avi")},
+    **{f"h264_mbaff{suffix}": made("libx264", X264_MBAFF) for suffix in (".mp4", ".mkv", ".ts", ".avi")},
+    "h264_no_b.avi": made("libx264", {"preset": "veryfast", "bf": "0", "g": "12"}),
+    "h264_one_key.mp4": made("libx264", {"preset": "veryfast", "g": "999", "x264-params": "scenecut=0"}),
+    "h264_every_frame_key.mp4": made("libx264", {"preset": "veryfast", "g": "1"}),
+    "h264_slices.mp4": made("libx264", X264_PLAIN | {"x264-params": "slices=4"}),
+    "h264_10bit.mp4": made("libx264", X264_PLAIN, pixel_format="yuv420p10le"),
+    "h264_444.mp4": made("libx264", X264_PLAIN, pixel_format="yuv444p"),
+    "h264_gray.mp4": made("libx264", X264_PLAIN, pixel_format="gray"),
+    "h264_odd_size.mp4": made("libx264", X264_PLAIN, pixel_format="yuv444p", size=(63, 95)),
+    "h264_open_gop_fragmented.mp4": made("libx264", X264_OPEN, container_options=FRAGMENTED),
+    "h264_fragment_a_frame.mp4": made(
+        "libx264", X264_PYRAMID, container_options={"movflags": "frag_every_frame+empty_moov"}
+    ),
+    "h264_delayed_moov.mp4": made("libx264", X264_PYRAMID, container_options={"movflags": "frag_keyframe+delay_moov"}),
+    "h264_faststart.mov": made("libx264", X264_PYRAMID, container_options={"movflags": "faststart"}),
+    "h264_upside_down.mp4": made("libx264", X264_PLAIN, rotation=180),
+    "h264_one_frame.mp4": made("libx264", X264_PLAIN, num=1),
+    "h264_one_frame.ts": made("libx264", X264_PLAIN, num=1),
+    "h264_two_frames.avi": made("libx264", X264_PLAIN, num=2),
+    **{
+        f"h264_and_sound{suffix}": made("libx264", X264_PYRAMID, beside="mp2" if suffix == ".mpg" else "aac")
+        for suffix in (".mp4", ".mkv", ".ts", ".mpg")
+    },
+    "two_videos.mp4": made("libx264", X264_PYRAMID, beside="libx264"),
+    "two_videos.mkv": made("libx264", X264_OPEN, beside="libx264"),
+}
+TIMES: dict[str, Writer] = {
+    "vfr.mp4": made("libx264", X264_PYRAMID, stamps_ms=IRREGULAR_MS),
+    "vfr.mkv": made("libx264", X264_PYRAMID, stamps_ms=IRREGULAR_MS),
+    "too_fast_for_milliseconds.mkv": made("libx264", X264_PLAIN, fps=3000),
+    "an_hour_between_frames.mp4": made(
+        "libx264", X264_PLAIN, num=8, stamps_ms=[3_600_000 * number for number in range(8)]
+    ),
+    **{f"late{suffix}": copied("libx264", X264_PYRAMID, shift_s=10) for suffix in (".mp4", ".mkv", ".ts")},
+    "trimmed.mp4": copied("libx264", X264_PYRAMID, first=24, shift_s=-1.2),
+    "trimmed_open_gop.mp4": copied("libx264", X264_OPEN, first=18, shift_s=-1.3),
+    "trimmed_by_an_edit_list.mp4": copied("libx264", X264_PYRAMID, shift_s=-1.5),
+    "trimmed_by_an_edit_list.mov": copied("libx265", x265("keyint=12"), shift_s=-1.5),
+    "begins_without_a_key.mp4": copied("libx264", X264_PYRAMID, first=5),
+    "begins_without_a_key.mkv": copied("libx264", X264_PYRAMID, first=5),
+    "begins_without_a_key.ts": copied("libx264", X264_PYRAMID, first=7),
+    "begins_in_the_middle.ts": cut_ts,
+    "clock_wraps.ts": copied("libx264", X264_PYRAMID, shift_s=2**33 / 90_000 - 2),
+    "joined_of_two_sizes.ts": partial(joined, films=[SHORT, made("libx264", X264_PLAIN, num=30, size=(48, 64))]),
+    "joined_of_two_sizes.h264": partial(joined, films=[SHORT, made("libx264", X264_PLAIN, num=30, size=(48, 64))]),
+    "joined.ts": partial(joined, films=[SHORT, SHORT]),
+    "joined.mpg": partial(joined, films=[made("mpeg2video", {"bf": "2", "g": "12"}, num=30)] * 2),
+}
+OTHER_CODECS: dict[str, Writer] = {
+    **{
+        f"hevc_open_gop{suffix}": made("libx265", x265("keyint=16:open-gop=1:bframes=4"))
+        for suffix in (".mp4", ".mkv", ".ts", ".hevc")
+    },
+    "hevc_closed_gop.mp4": made("libx265", x265("keyint=16:no-open-gop=1:bframes=4")),
+    "hevc_radl.mp4": made("libx265", x265("keyint=16:no-open-gop=1:radl=2:bframes=3")),
+    "hevc_intra_refresh.mp4": made("libx265", x265("keyint=20:intra-refresh=1")),
+    "hevc_10bit.mp4": made("libx265", x265("keyint=16"), pixel_format="yuv420p10le"),
+    "hevc_444.mkv": made("libx265", x265("keyint=16"), pixel_format="yuv444p"),
+    "mpeg4_b.avi": made("mpeg4", {"bf": "2", "g": "12", "qmax": "6"}),
+    "mpeg4_packed_b.avi": copied("mpeg4", {"bf": "1", "g": "12", "qmax": "6"}, change=packed),
+    "mpeg4_packed_two_b.avi": copied("mpeg4", {"bf": "2", "g": "12", "qmax": "6"}, change=packed),
+    **{
+        f"mpeg4_b{suffix}": made("mpeg4", {"bf": "2", "g": "12", "qmax": "6"})
+        for suffix in (".mp4", ".mkv", ".ts", ".m4v")
+    },
+    "mpeg4_interlaced.avi": made("mpeg4", FIELDS),
+    "mpeg4_quarter_pixel.avi": made("mpeg4", {"flags": "+qpel", "bf": "1", "g": "12"}),
+    **{
+        f"mpeg2_fields{suffix}": made("mpeg2video", FIELDS)
+        for suffix in (".ts", ".mpg", ".mkv", ".mp4", ".m2v", ".vob")
+    },
+    "mpeg2_closed_gop.ts": made("mpeg2video", {"flags": "+cgop", "bf": "2", "g": "12", "sc_threshold": "1000000000"}),
+    "mpeg1.mpg": made("mpeg1video", {"bf": "2", "g": "12"}),
+    "mpeg1_and_sound.mpg": made("mpeg1video", {"bf": "2", "g": "12"}, beside="mp2"),
+    **{f"vp8_alt_ref{suffix}": made("libvpx", VP8_ALT_REF) for suffix in (".webm", ".mkv", ".ivf", ".avi")},
+    **{f"vp9_alt_ref{suffix}": made("libvpx-vp9", VP9_ALT_REF) for suffix in (".webm", ".mp4", ".ivf")},
+    "vp9_odd_size.webm": made("libvpx-vp9", VP9_ALT_REF, size=(63, 95)),
+    **{f"av1{suffix}": made("libsvtav1", svt("scd=0")) for suffix in (".mp4", ".mkv", ".webm", ".ivf", ".obu")},
+    "av1_low_delay.mp4": made("libsvtav1", svt("pred-struct=1")),
+    "av1_open_gop.mp4": made("libsvtav1", svt("irefresh-type=1")),
+    "av1_10bit.mp4": made("libsvtav1", svt("scd=0"), pixel_format="yuv420p10le"),
+    "wmv2.wmv": made("wmv2", {"g": "12"}),
+    "wmv1.avi": made("wmv1", {"g": "12"}),
+    "msmpeg4v3.avi": made("msmpeg4", {"g": "12"}),
+    "msmpeg4v2.wmv": made("msmpeg4v2", {"g": "12"}),
+    "flv1.flv": made("flv", {"g": "12"}),
+    "h263.3gp": made("h263", {"g": "12"}, size=(96, 128)),
+    "h263_plus.avi": made("h263p", {"g": "12"}, size=(96, 128)),
+    "rv20.rm": made("rv20", {"g": "12"}, size=(96, 128)),
+    "svq1.mov": made("svq1", {"g": "12"}, pixel_format="yuv410p"),
+    "cinepak.avi": made("cinepak", {"g": "12"}, pixel_format="rgb24", num=16),
+    "rle.mov": made("qtrle", {"g": "12"}, pixel_format="rgb24"),
+    "zmbv.avi": made("zmbv", {"g": "12"}, pixel_format="bgr0"),
+    "flash_screen.flv": made("flashsv", {"g": "12"}, pixel_format="bgr24"),
+    "gif.gif": made("gif", {"g": "12"}, pixel_format="rgb8"),
+    "apng.apng": made("apng", {"g": "12"}, pixel_format="rgb24"),
+    "mjpeg.avi": made("mjpeg", pixel_format="yuvj420p"),
+    "mjpeg.mov": made("mjpeg", pixel_format="yuvj422p"),
+    "mjpeg.mkv": made("mjpeg", pixel_format="yuvj444p", stamps_ms=IRREGULAR_MS),
+    "mjpeg.mjpeg": made("mjpeg", pixel_format="yuvj420p"),
+    "prores.mov": made("prores_ks", pixel_format="yuv422p10le"),
+    "dnxhd.mov": made("dnxhd", {"profile": "dnxhr_lb"}, pixel_format="yuv422p", size=(128, 256), num=16),
+    "ffv1_long_gop.mkv": made("ffv1", {"g": "12", "level": "1"}),
+    "ffv1_long_gop.avi": made("ffv1", {"g": "12", "level": "1", "context": "1"}),
+    "ffvhuff_context.avi": made("ffvhuff", {"context": "1"}),
+    "huffyuv.avi": made("huffyuv", pixel_format="yuv422p"),
+    "raw.avi": made("rawvideo"),
+    "raw.mov": made("rawvideo", pixel_format="uyvy422"),
+    "png.mov": made("png", pixel_format="rgb24"),
+    "utvideo.avi": made("utvideo"),
+    "cfhd.mov": made("cfhd", pixel_format="yuv422p10le"),
+    "jpeg2000.mov": made("jpeg2000", num=16),
+}
+BY_COMMAND: dict[str, Writer] = {
+    "aom.mkv": partial(
+        by_command, arguments="-c:v libaom-av1 -cpu-used 8 -g 20 -lag-in-frames 19 -b:v 100k -auto-alt-ref 1"
+    ),
+    "aom.mp4": partial(by_command, arguments="-c:v libaom-av1 -cpu-used 8 -g 20 -usage realtime -b:v 100k"),
+    "xvid_packed.avi": partial(by_command, arguments="-c:v libxvid -bf 2 -g 12 -q:v 4 -pix_fmt yuv420p"),
+    "theora.ogv": partial(by_command, arguments="-c:v libtheora -g 12 -q:v 5 -pix_fmt yuv420p"),
+}
+ODD_VIDEOS: dict[str, Writer] = H264 | TIMES | OTHER_CODECS | (BY_COMMAND if shutil.which("ffmpeg") else {})
+
+
+def write_odd_videos(folder: Path) -> dict[str, Path]:
+    """All of them, by their names."""
+    paths = {name: folder / name for name in ODD_VIDEOS}
+    for name, path in paths.items():
+        ODD_VIDEOS[name](path)
+    return paths
