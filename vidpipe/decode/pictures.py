@@ -19,6 +19,7 @@ INTRA_ONLY_CODECS = frozenset(
 )
 # Codecs that show pictures in the order in which they decode them.
 IN_ORDER_CODECS = frozenset(("msmpeg4", "msmpeg4v2", "msmpeg4v3", "flv", "wmv1", "wmv2", "vp9", "av1"))
+MAX_REORDERED = 32  # pictures by which display and decoding order differ; no codec holds back more than 16
 
 
 def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interlaced: bool) -> Pictures | None:
@@ -44,8 +45,11 @@ def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interl
         is_start = np.array([header is mpeg4.Vop.INTRA for header in index.header])
     elif codec == "av1":
         is_idle = np.array([header is True for header in index.header])
+    is_shown = ~np.array(index.is_discard, bool)
+    if min(np.array(stamp)[is_shown]) < stamp[0]:  # leading pictures of which nobody knows whether they are shown
+        return None
     is_start[0] = True  # the decoder makes of the beginning what it makes of it in a full decode
-    return Pictures(np.array(stamp, np.int64), is_start, ~np.array(index.is_discard, bool), is_idle, is_stamped)
+    return Pictures(np.array(stamp, np.int64), is_start, is_shown, is_idle, is_stamped)
 
 
 def trusted_pts(index: PacketIndex, format_name: str, codec: str, is_interlaced: bool) -> list[int] | None:
@@ -59,7 +63,18 @@ def trusted_pts(index: PacketIndex, format_name: str, codec: str, is_interlaced:
         return None
     if is_interlaced and format_name in ("mpegts", "mpeg"):  # the fields of a picture may have packets of their own
         return None
-    return pts
+    return pts if is_plausible(np.array(pts, np.int64), np.array(index.is_key, bool), codec) else None
+
+
+def is_plausible(stamp: np.ndarray, is_key: np.ndarray, codec: str) -> bool:
+    """False where damaged timestamps contradict the order of decoding: the decoder does not go by them."""
+    rank = np.empty(len(stamp), np.int64)
+    rank[np.argsort(stamp)] = moved = np.arange(len(stamp))
+    if codec in IN_ORDER_CODECS | INTRA_ONLY_CODECS:
+        return bool((rank == moved).all())
+    latest_before = np.maximum.accumulate(stamp)[:-1]
+    follows_all = stamp[1:] > latest_before  # nothing that was decoded before a key frame is shown after it
+    return bool((np.abs(rank - moved) <= MAX_REORDERED).all() and follows_all[is_key[1:]].all())
 
 
 def ranks_from_headers(index: PacketIndex, format_name: str, codec: str) -> list[int] | None:

@@ -61,10 +61,17 @@ def plan_runs(pictures: Pictures, targets: list[int]) -> list[Run]:
 
 
 def damaged(pictures: Pictures, targets: list[int], damage: list[int]) -> list[int]:
-    """Those of `targets` that depend on a packet of `damage`: one between their start and themselves."""
-    starts, hits = np.flatnonzero(pictures.is_start), np.sort(damage)
+    """Those of `targets` that depend on a packet of `damage`: one between their start and themselves.
+
+    A picture shown before the start is none of them: where a video begins with such ones, they cannot be decoded.
+    """
+    starts, stamp = np.flatnonzero(pictures.is_start), pictures.stamp
     spans = [(start_for(pictures, starts, target), target) for target in targets]
-    return [target for start, target in spans if np.searchsorted(hits, start) < np.searchsorted(hits, target + 1)]
+    return [
+        target
+        for start, target in spans
+        if any(start <= position <= target and stamp[position] >= stamp[start] for position in damage)
+    ]
 
 
 def start_for(pictures: Pictures, starts: np.ndarray, target: int) -> int:

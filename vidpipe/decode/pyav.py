@@ -26,6 +26,8 @@ from vidpipe.spec import ClipSpec
 NONREF_CODECS = frozenset(
     ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp8", "h263", "msmpeg4v3", "vc1", "wmv3")
 )
+# Decoders that else pass over an error: MJPEG shows what the memory happens to hold there, HEVC leaves pictures out.
+LENIENT_CODECS = frozenset(("mjpeg", "hevc"))
 FIELD_ORDER_UNKNOWN, FIELD_ORDER_PROGRESSIVE = 0, 1  # AVFieldOrder
 
 
@@ -105,7 +107,12 @@ class PyavVideo:
         targets = set(positions.tolist())
         for run in plan_runs(pictures, sorted(targets)):
             self._damage = []
+            shown = None
             for picture in self._decode_run(run, pictures, targets):
+                if picture.pts is not None:
+                    if shown is not None and picture.pts < shown:
+                        raise IndexMismatch(f"picture at timestamp {picture.pts} shown after that at {shown}")
+                    shown = picture.pts
                 if picture.is_corrupt and picture.pts in position_of:
                     self._damage.append(position_of[picture.pts])
                 if picture.pts == stamp:
@@ -135,10 +142,9 @@ class PyavVideo:
         kept: list[av.VideoFrame] | None = []
         num_bytes = 0
         num_sound: int | None = None  # pictures before the first damaged one
-        # A recording may begin in the middle; what cannot be decoded before its first key frame is no damage.
-        first_key = next(iter(np.flatnonzero(self._feed.index.is_key)), 0)
+        harmless = self._before_first_key()
         for picture in self._decode_whole():
-            self._damage = [position for position in self._damage if position >= first_key]
+            self._damage = [position for position in self._damage if position not in harmless]
             if num_sound is None and (self._damage or picture.is_corrupt):
                 num_sound = len(pts)
             pts.append(picture.pts)
@@ -157,6 +163,17 @@ class PyavVideo:
         if len(stamps) == len(pts) and all(before < after for before, after in pairwise(stamps)):
             return self._seconds(np.array(stamps, np.int64))
         return self._unstamped_times_s(len(pts))
+
+    def _before_first_key(self) -> set[int]:
+        """Positions before the first key frame, in the stream or in time.
+
+        A recording may begin in the middle of another one; what cannot be decoded of its beginning is no damage.
+        """
+        index = self._feed.index
+        first_key = next(iter(np.flatnonzero(index.is_key).tolist()), 0)
+        first = index.pts[first_key]
+        leading = (position for position, time in enumerate(index.pts) if first is not None and (time or 0) < first)
+        return {*range(first_key), *leading}
 
     def _decode_whole(self) -> Iterator[av.VideoFrame]:
         """All pictures that a sequential decode shows."""
@@ -191,6 +208,8 @@ class PyavVideo:
             context.flush_buffers()
         else:
             context.thread_count = 1  # many videos at once, one thread each; skip_frame needs it, too
+            if self.codec in LENIENT_CODECS:
+                context.options = {"err_detect": "explode"}
 
     def _decode(self, packet: av.Packet | None, position: int) -> list[av.VideoFrame]:
         """The pictures that come out for one packet; `_damage` notes the positions of those that fail."""
