@@ -71,21 +71,25 @@ def rewrite_part(name: str, statuses: list[dict[str, Any]], settings: PartSettin
     with spool_folder() as folder:
         local = folder / target
         with fs.open(path, "rb") as file, pq.ParquetFile(file) as source:
-            made_with = source.schema_arrow
-            with open_part(local, schema.with_metadata(made_with.metadata)) as writer:
+            made_with = source.schema_arrow.metadata
+            with open_part(local, schema.with_metadata(made_with)) as writer:
                 for group in range(source.num_row_groups):
-                    table = source.read_row_group(group)
-                    ids = table["video_id"].to_pylist()
-                    table = table.filter(pa.array([video_id in rows_of for video_id in ids]))
-                    kept = [rows_of[video_id] for video_id in table["video_id"].to_pylist()]
-                    for column in ("label", "split", "group"):
-                        values = pa.array([row[column] for row in kept], pa.string())
-                        table = table.set_column(table.schema.get_field_index(column), column, values)
-                    if kept:
+                    table = _relabelled(source.read_row_group(group), rows_of)
+                    if len(table):
                         writer.write_table(table)
                 writer.add_key_value_metadata({RECEIPTS_KEY: _as_json(receipts)})
         put_file(local, join(settings.output, "clips", target))
     return receipts
+
+
+def _relabelled(clips: pa.Table, rows_of: dict[str, dict[str, Any]]) -> pa.Table:
+    """The clips of the videos in `rows_of`, with the labels given there."""
+    clips = clips.filter(pa.array([video_id in rows_of for video_id in clips["video_id"].to_pylist()]))
+    kept = [rows_of[video_id] for video_id in clips["video_id"].to_pylist()]
+    for column in ("label", "split", "group"):
+        values = pa.array([row[column] for row in kept], pa.string())
+        clips = clips.set_column(clips.schema.get_field_index(column), column, values)
+    return clips
 
 
 class _OpenPart:
@@ -106,7 +110,7 @@ class _OpenPart:
             self._writer = PartWriter(self._folder / f"{len(os.listdir(self._folder))}.part", self._schema)
         writer, first_row = self._writer, self._writer.num_rows
         receipt = {name: video[name] for name in ("video_id", "url", "version", "label", "split", "group")}
-        receipt |= {"stage": "preprocess", "status": "failed", "num_clips": 0, "bytes_read": video["size_bytes"]}
+        receipt |= {"stage": "preprocess", "status": "failed", "num_clips": 0, "bytes_read": 0}
         try:
             path = fetched.result()
             receipt["bytes_read"] = path.stat().st_size
