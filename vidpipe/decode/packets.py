@@ -64,7 +64,7 @@ def is_packed(container: InputContainer, stream: VideoStream) -> bool:
 
 def video_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """The packets of a stream from where the container stands, one picture each."""
-    packets = (packet for packet in container.demux(stream) if packet.size)
+    packets = (packet for packet in _demux(container, stream) if packet.size)
     if not is_packed(container, stream):
         yield from packets
         return
@@ -72,3 +72,13 @@ def video_packets(container: InputContainer, stream: VideoStream) -> Iterator[av
     for packet in packets:
         yield from unpack.filter(packet)
     yield from unpack.filter(None)
+
+
+def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """PyAV fails at a packet of a stream that turns up after the beginning, as in MPEG-TS; it is none of ours."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue
