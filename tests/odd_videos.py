@@ -129,11 +129,12 @@ def remuxed(
     options: dict[str, str],
     *,
     first: int = 0,
+    first_key: int = 0,
     shift_s: float = 0,
     change: Callable[[list[av.Packet]], list[tuple[bytes, av.Packet]]] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> None:
-    """Copy encoded packets from `first` on into another file, their times moved by `shift_s`, or with other bytes."""
+    """Copy encoded packets, from a position or a key frame on, with their times moved or their bytes changed."""
     with TemporaryDirectory() as folder:
         suffix = path.suffix if path.suffix != ".ts" else ".mkv"
         source_path = Path(folder) / f"source{suffix}"
@@ -146,6 +147,8 @@ def remuxed(
             packets = [packet for packet in source.demux(video=0) if packet.size]
             stream = target.add_stream_from_template(source.streams.video[0])
             contents = change(packets) if change else [(bytes(packet), packet) for packet in packets]
+            if first_key:
+                first = [number for number, packet in enumerate(packets) if packet.is_keyframe][first_key]
             for data, packet in contents[first:]:
                 copy = av.Packet(data)
                 shift = round(shift_s / packet.time_base)
@@ -280,12 +283,16 @@ TIMES: dict[str, Writer] = {
     ),
     **{f"late{suffix}": copied("libx264", X264_PYRAMID, shift_s=10) for suffix in (".mp4", ".mkv", ".ts")},
     "trimmed.mp4": copied("libx264", X264_PYRAMID, first=24, shift_s=-1.2),
-    "trimmed_open_gop.mp4": copied("libx264", X264_OPEN, first=18, shift_s=-1.3),
+    "trimmed_open_gop.mp4": copied("libx264", X264_OPEN, first_key=1, shift_s=-1.3),
     "trimmed_by_an_edit_list.mp4": copied("libx264", X264_PYRAMID, shift_s=-1.5),
     "trimmed_by_an_edit_list.mov": copied("libx265", x265("keyint=12"), shift_s=-1.5),
+    "begins_with_leading_pictures.mov": copied("libx264", X264_OPEN, first_key=1),
     "begins_without_a_key.mp4": copied("libx264", X264_PYRAMID, first=5),
     "begins_without_a_key.mkv": copied("libx264", X264_PYRAMID, first=5),
     "begins_without_a_key.ts": copied("libx264", X264_PYRAMID, first=7),
+    "begins_without_a_key_hevc.mkv": copied("libx265", x265("keyint=16:open-gop=1"), first=5),
+    "begins_with_leading_pictures.mp4": copied("libx265", x265("keyint=16:open-gop=1"), first_key=1),
+    "begins_with_leading_pictures.mkv": copied("libx265", x265("keyint=16:open-gop=1"), first_key=1),
     "begins_in_the_middle.ts": cut_ts,
     "clock_wraps.ts": copied("libx264", X264_PYRAMID, shift_s=2**33 / 90_000 - 2),
     "joined_of_two_sizes.ts": partial(joined, films=[SHORT, made("libx264", X264_PLAIN, num=30, size=(48, 64))]),
