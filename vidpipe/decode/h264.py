@@ -176,7 +176,7 @@ def recovery_frames(unit: bytes) -> int | None:
         size, position = _sei_number(unit, position)
         if kind == RECOVERY_POINT:
             try:
-                return BitReader(without_escapes(unit[position : position + 8])).unsigned()
+                return BitReader(without_escapes(unit[position : position + min(size, 8)])).unsigned()
             except ValueError:
                 return None
         position += size
