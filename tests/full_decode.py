@@ -92,7 +92,7 @@ def full_decode(path: str, spec: ClipSpec, *, keep: bool) -> list[str]:
                 pictures = next(packets).decode()
             except StopIteration:
                 return hashes
-            except (av.error.InvalidDataError, av.error.EOFError):
+            except av.error.FFmpegError:
                 pictures = []
             except IndexError:  # PyAV, at a packet of a stream that turned up late
                 packets, pictures = iter(container.demux(stream)), []

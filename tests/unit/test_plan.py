@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_videos import X264_OPEN, X264_PLAIN, film
+from film import film
+from odd_videos import X264_OPEN, X264_PLAIN
 
 from vidpipe.decode.packets import PacketIndex
 from vidpipe.decode.pictures import is_plausible, know_pictures
