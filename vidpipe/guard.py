@@ -76,6 +76,7 @@ class Guard:
         self.memory_limit_bytes = memory_limit_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._asked: list[tuple[str, str]] = []
 
     def __enter__(self) -> Guard:
         return self
@@ -83,18 +84,22 @@ class Guard:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def decode(self, path: str, video_id: str) -> Iterator[Clip | Restart | VideoFacts]:
+    def decode(
+        self, path: str, video_id: str, following: tuple[str, str] | None = None
+    ) -> Iterator[Clip | Restart | VideoFacts]:
         """The clips of a local file, then its facts; raises DecodeError, after which the clips so far are void.
 
-        A child that somebody else kills (the kernel, an operator) is no fault of the video: it gets a second chance.
+        `following`, the path and id of the video that will be asked for next, keeps the child busy while the caller
+        deals with this one's clips. A child that somebody else kills (the kernel, an operator) says nothing about the
+        video: it gets a second chance.
         """
         try:
-            yield from self._decode(path, video_id)
+            yield from self._decode(path, video_id, following)
         except _KilledFromOutsideError:
             logger.warning("the decoder of %s was killed from outside; trying once more", video_id)
             yield Restart()
             try:
-                yield from self._decode(path, video_id)
+                yield from self._decode(path, video_id, following)
             except _KilledFromOutsideError as error:
                 raise DecodeError(
                     "out_of_memory", f"{error}, twice: most likely the machine's memory ran out"
@@ -107,22 +112,37 @@ class Guard:
             self._process.kill()
             self._process.wait()
             self._process = self._connection = None
+            self._asked = []
 
-    def _decode(self, path: str, video_id: str) -> Iterator[Clip | Restart | VideoFacts]:
+    def _ask(self, path: str, video_id: str) -> None:
+        """Send a request; the child serves them one after the other."""
+        request = {"path": path, "video_id": video_id, "spec": self._spec_fields}
+        try:
+            self._channel.send_bytes(json.dumps(request).encode())
+        except OSError:
+            raise self._why_it_died() from None
+        self._asked.append((path, video_id))
+
+    def _decode(
+        self, path: str, video_id: str, following: tuple[str, str] | None
+    ) -> Iterator[Clip | Restart | VideoFacts]:
+        if self._asked and self._asked[0] != (path, video_id):  # it works on a video that nobody wants any more
+            self.close()
         if self._process is None:
             self._start()
         finished = False
         try:
             self._left_s = self.time_limit_s
-            request = {"path": path, "video_id": video_id, "spec": self._spec_fields}
-            try:
-                self._channel.send_bytes(json.dumps(request).encode())
-            except OSError:
-                raise self._why_it_died() from None
+            if not self._asked:
+                self._ask(path, video_id)
+            if following is not None:
+                self._ask(*following)
             while not finished:
                 message = json.loads(self._receive(MAX_HEADER_BYTES))
                 kind = message.pop("kind")
                 finished = kind in ("done", "failed")
+                if finished:
+                    self._asked.pop(0)
                 if kind == "clip":
                     yield Clip(**message, payload=self._receive(self._max_payload_bytes))
                 elif kind == "restart":

@@ -30,6 +30,7 @@ SPOOL_PREFIX = "vidpipe-spool-"
 FETCH_THREADS = 4
 FETCH_AHEAD_FILES = 8
 FETCH_AHEAD_BYTES = 256 << 20
+Fetched = tuple[dict[str, Any], Future[Path]]  # a manifest row, and its local file to come
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,8 @@ def make_parts(videos: list[dict[str, Any]], settings: PartSettings) -> list[dic
     receipts: list[dict[str, Any]] = []
     with spool_folder() as folder:
         part = _OpenPart(settings, schema, folder)
-        for video, fetched in _fetch_ahead(videos, folder):
-            receipts.append(part.add_video(video, fetched, guard))
+        for (video, fetched), following in _with_following(_fetch_ahead(videos, folder)):
+            receipts.append(part.add_video(video, fetched, following, guard))
             if part.num_bytes >= settings.part_bytes:
                 part.finish()
         part.finish()
@@ -104,7 +105,9 @@ class _OpenPart:
     def num_bytes(self) -> int:
         return self._writer.num_bytes if self._writer else 0
 
-    def add_video(self, video: dict[str, Any], fetched: Future[Path], guard: Guard) -> dict[str, Any]:
+    def add_video(
+        self, video: dict[str, Any], fetched: Future[Path], following: Fetched | None, guard: Guard
+    ) -> dict[str, Any]:
         """Decode one video into the part; a bad one leaves no clip in it. Returns its status row, to be completed."""
         if self._writer is None:
             self._writer = PartWriter(self._folder / f"{len(os.listdir(self._folder))}.part", self._schema)
@@ -115,7 +118,7 @@ class _OpenPart:
             path = fetched.result()
             receipt["bytes_read"] = path.stat().st_size
             try:
-                for event in guard.decode(str(path), video["video_id"]):
+                for event in guard.decode(str(path), video["video_id"], _ready(following)):
                     if isinstance(event, Clip):
                         writer.add(video, event)
                     elif isinstance(event, Restart):
@@ -148,10 +151,26 @@ class _OpenPart:
         put_file(writer.path, join(self._settings.output, "clips", name))
 
 
-def _fetch_ahead(videos: list[dict[str, Any]], folder: Path) -> Iterator[tuple[dict[str, Any], Future[Path]]]:
+def _with_following(fetched: Iterator[Fetched]) -> Iterator[tuple[Fetched, Fetched | None]]:
+    """Each one with the one after it."""
+    before = next(fetched, None)
+    while before is not None:
+        following = next(fetched, None)
+        yield before, following
+        before = following
+
+
+def _ready(fetched: Fetched | None) -> tuple[str, str] | None:
+    """Path and id of a video that is already here."""
+    if fetched is None or not fetched[1].done() or fetched[1].exception() is not None:
+        return None
+    return str(fetched[1].result()), fetched[0]["video_id"]
+
+
+def _fetch_ahead(videos: list[dict[str, Any]], folder: Path) -> Iterator[Fetched]:
     """Each video with its local file, while the next ones are on their way; bounded in files and in bytes."""
     waiting = deque(videos)
-    under_way: deque[tuple[dict[str, Any], Future[Path]]] = deque()
+    under_way: deque[Fetched] = deque()
     num_bytes = 0
     with ThreadPoolExecutor(FETCH_THREADS, "fetch") as pool:
         while waiting or under_way:

@@ -43,10 +43,10 @@ class NoteDecodes:
             run(module)
             decode = module.Guard.decode
 
-            def noted(guard, path, video_id):
+            def noted(guard, path, video_id, *following):
                 with open({log!r}, "a") as log:
                     log.write(video_id + "\\n")
-                yield from decode(guard, path, video_id)
+                yield from decode(guard, path, video_id, *following)
 
             module.Guard.decode = noted
 

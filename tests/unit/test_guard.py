@@ -356,3 +356,33 @@ def test_jpeg_clips_come_with_the_size_of_each_frame(good):
     assert len(clip.sizes) == 4
     assert sum(clip.sizes) == len(clip.payload)
     assert clip.payload.startswith(b"\xff\xd8")
+
+
+def test_a_video_announced_as_the_following_one_is_the_next_answer(good, generated):
+    others = [generated["vp9_webm"], generated["mjpeg_avi"]]
+    with make_guard() as guard:
+        alone = [list(guard.decode(str(path), path.name)) for path in [good, *others]]
+        chained = []
+        for path, following in [(good, others[0]), (others[0], others[1]), (others[1], None)]:
+            announced = None if following is None else (str(following), following.name)
+            chained.append(list(guard.decode(str(path), path.name, announced)))
+    assert [[clip.payload for clip in events[:-1]] for events in chained] == [
+        [clip.payload for clip in events[:-1]] for events in alone
+    ]
+
+
+def test_a_crash_takes_the_announced_video_with_it_and_it_is_asked_for_again(good, tmp_path, faults):
+    crashing = tmp_path / "a-segfault.mp4"
+    shutil.copy(good, crashing)
+    with make_guard() as guard:
+        with pytest.raises(DecodeError, match="SIGSEGV"):
+            list(guard.decode(str(crashing), "bad", following=(str(good), good.name)))
+        assert outcome(guard, good) == "ok"
+
+
+def test_an_announced_video_that_is_not_asked_for_does_not_answer_for_another(good, generated):
+    other = generated["vp9_webm"]
+    with make_guard() as guard:
+        list(guard.decode(str(good), good.name, following=(str(good), "announced in vain")))
+        *_, facts = guard.decode(str(other), other.name)
+    assert facts.codec == "vp9"
