@@ -31,6 +31,30 @@ STYLES: dict[str, tuple[Encoding, tuple[int, int], int, int]] = {
     "720p": (_h264("veryfast"), (720, 1280), 25, 20),
 }  # fmt: skip
 KINDS = ("fights", *STYLES)
+X265_PARAMS = "log-level=none:pools=none:frame-threads=1"
+# One file of each: what archives hold, for decode.py.
+DECODE_STYLES: dict[str, tuple[Encoding, tuple[int, int], int, int]] = {
+    "xvid": (Encoding("mpeg4", "yuv420p", ".avi", {"b": "600k", "g": "250"}), (240, 320), 25, 10),
+    "xvid-bframes": (Encoding("mpeg4", "yuv420p", ".avi", {"b": "600k", "g": "250", "bf": "2"}), (240, 320), 25, 10),
+    "h264-340": (_h264("medium"), (256, 340), 30, 10),
+    "h264-720p": (_h264("medium"), (720, 1280), 25, 20),
+    "h264-720p-60s": (_h264("medium"), (720, 1280), 25, 60),
+    "h264-1080p": (_h264("medium"), (1080, 1920), 25, 10),
+    "hevc-720p": (
+        Encoding("libx265", "yuv420p", ".mp4", {"preset": "fast", "crf": "26", "x265-params": X265_PARAMS}),
+        *((720, 1280), 25, 20),
+    ),
+    "vp9-720p": (
+        Encoding("libvpx-vp9", "yuv420p", ".webm", {"deadline": "good", "cpu-used": "5", "b": "2M", "g": "128"}),
+        *((720, 1280), 25, 20),
+    ),
+    "av1-720p": (
+        Encoding("libsvtav1", "yuv420p", ".mp4", {"preset": "10", "crf": "35", "svtav1-params": "lp=1"}),
+        *((720, 1280), 25, 20),
+    ),
+    "mjpeg": (Encoding("mjpeg", "yuvj420p", ".avi", {"qmin": "3", "qmax": "5"}), (240, 320), 25, 10),
+}  # fmt: skip
+LONG_STYLES = ("h264-720p-60s",)
 
 
 def default_content(kinds: list[str], num_each: int, num_copies: int) -> Path:
@@ -56,7 +80,7 @@ def default_content(kinds: list[str], num_each: int, num_copies: int) -> Path:
 
 def generated(style: str, seed: int) -> Path:
     """One generated video, made once."""
-    encoding, (height, width), rate_fps, seconds = STYLES[style]
+    encoding, (height, width), rate_fps, seconds = {**STYLES, **DECODE_STYLES}[style]
     path = CACHE / "generated" / f"{style}-{seed}{encoding.suffix}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +89,12 @@ def generated(style: str, seed: int) -> Path:
         write_video(half_done, frames, encoding=encoding, fps=rate_fps)
         half_done.rename(path)
     return path
+
+
+def decode_content(*, is_full: bool) -> list[Path]:
+    """One generated video of each style in `DECODE_STYLES`; the long ones only when `is_full`."""
+    styles = [style for style in DECODE_STYLES if is_full or style not in LONG_STYLES]
+    return [generated(style, 0) for style in styles]
 
 
 def busy_frames(seed: int, *, num_frames: int, height: int, width: int) -> Iterator[np.ndarray]:
