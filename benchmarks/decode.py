@@ -247,7 +247,7 @@ def print_tables(files: list[File], names: list[str], options: Options) -> None:
         ends = [f"{statistics.median(ratios):.2f}×" if ratios else "–" for ratios in (best, floor)]
         print(f"| {content} ({len(group)}) | {' | '.join(cells)} | {' | '.join(ends)} |")
     slower = [(name, file) for file in files for name in names if name in PEERS and is_slower(file, name)]
-    print(f"\nvidpipe slower than a peer: {len(slower)} of {len(files) * len(PEERS)} pairs of file and peer")
+    print(f"\nvidpipe slower than a peer: {len(slower)} of {len(files) * (len(names) - 2)} pairs of file and peer")
     for name, file in slower:
         print(f"- {file.path.name}: {name} takes {file.ratio(name):.2f} of vidpipe's time")
 
@@ -263,10 +263,10 @@ def row_of(name: str, files: list[File]) -> str:
     num_mb = sum(file.results[name].bytes_read for file in done) / 1e6
     if name == PACKETS:
         return f"| {name} | | | | | {total_ms / len(done):.1f} | {ratio:.2f} | {least:.2f} | |"
+    counts = [sum(getattr(result, key) for result in results) for key in ("num_exact", "num_wrong", "num_errors")]
+    num_exact_files = sum(result.is_exact for result in results)
     return (
-        f"| {name} | {sum(result.num_exact for result in results)} | {sum(result.num_wrong for result in results)} "
-        f"| {sum(result.num_errors for result in results)} "
-        f"| {sum(result.is_exact for result in results)} of {len(files)} "
+        f"| {name} | {' | '.join(map(str, counts))} | {num_exact_files} of {len(files)} "
         f"| {total_ms / len(done):.1f} | {ratio:.2f} | {least:.2f} | {num_mb:.1f} |"
     )
 

@@ -1,6 +1,6 @@
 """H.264 headers: where decoding may start, and the order of pictures in containers without timestamps.
 
-Source: ITU-T H.264, 7.3 (syntax), 8.2.1 (picture order count), D.1.8 (recovery point).
+Source: ITU-T H.264, 7.3 (syntax), 8.2.1 (picture order count), D.1.8 (recovery point), E.1.1 (VUI).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from vidpipe.decode.bits import BitReader, nal_units, without_escapes
 
 SLICE, SLICE_A, IDR, SEI, SPS, PPS = 1, 2, 5, 6, 7, 8
 RECOVERY_POINT = 6
+EXTENDED_ASPECT_RATIO = 255
+MAX_REORDERED = 16  # pictures; FFmpeg takes no parameter set at its word that says more
 # Profiles whose sequence parameters tell the chroma format.
 HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
@@ -24,6 +26,8 @@ class Sequence:
     order_lsb_bits: int
     frames_only: bool
     separate_planes: bool
+    tells_reordering: bool
+    """It says how far display and decoding order differ; else FFmpeg learns that from the pictures."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class H264Headers:
         else:
             for unit in nal_units(extradata, 0):
                 self._read_parameters(unit)
+
+    @property
+    def tell_reordering(self) -> bool:
+        """Every parameter set so far says how far display and decoding order differ."""
+        return bool(self._sequences) and all(sequence.tells_reordering for sequence in self._sequences.values())
 
     def read(self, data: bytes) -> Picture:
         """The picture of one access unit."""
@@ -148,7 +157,57 @@ def read_sequence(unit: bytes) -> tuple[int, Sequence]:
     reader.bits(1)  # gaps_in_frame_num
     reader.unsigned()  # width
     reader.unsigned()  # height
-    return number, Sequence(frame_num_bits, order_type, lsb_bits, reader.flag(), separate_planes)
+    frames_only = reader.flag()
+    tells_reordering = _tells_reordering(reader, frames_only)
+    return number, Sequence(frame_num_bits, order_type, lsb_bits, frames_only, separate_planes, tells_reordering)
+
+
+def _tells_reordering(reader: BitReader, frames_only: bool) -> bool:
+    """Whether max_num_reorder_frames stands in the rest of a sequence parameter set (E.1.1)."""
+    try:
+        reader.bits(1 if frames_only else 2)
+        if reader.flag():  # frame_cropping
+            _skip_unsigned(reader, 4)
+        if not reader.flag():  # vui_parameters
+            return False
+        if reader.flag() and reader.bits(8) == EXTENDED_ASPECT_RATIO:
+            reader.bits(32)
+        if reader.flag():  # overscan_info
+            reader.bits(1)
+        if reader.flag():  # video_signal_type
+            reader.bits(4)
+            if reader.flag():
+                reader.bits(24)
+        if reader.flag():  # chroma_loc_info
+            _skip_unsigned(reader, 2)
+        if reader.flag():  # timing_info
+            reader.bits(65)
+        has_hrd = [_skip_hrd(reader), _skip_hrd(reader)]
+        reader.bits(1 + any(has_hrd))
+        if not reader.flag():  # bitstream_restriction
+            return False
+        reader.bits(1)
+        _skip_unsigned(reader, 4)
+        return reader.unsigned() <= MAX_REORDERED
+    except ValueError:
+        return False
+
+
+def _skip_hrd(reader: BitReader) -> bool:
+    has_hrd = reader.flag()
+    if has_hrd:
+        count = reader.unsigned() + 1
+        reader.bits(8)
+        for _ in range(count):
+            _skip_unsigned(reader, 2)
+            reader.bits(1)
+        reader.bits(20)
+    return has_hrd
+
+
+def _skip_unsigned(reader: BitReader, count: int) -> None:
+    for _ in range(count):
+        reader.unsigned()
 
 
 def _skip_high_profile(reader: BitReader) -> bool:

@@ -19,12 +19,24 @@ class Vop(Enum):
     """No picture in this packet, or one so small that it may not be coded."""
 
 
+VOPS = tuple(Vop)
+
+
 def read_vop(packet: bytes) -> Vop:
     """The kind of a packet's first picture."""
     start = packet.find(VOP_START)
     if start < 0 or start + 4 >= len(packet) or len(packet) < EMPTY_VOP_BYTES:
         return Vop.NONE
-    return Vop(packet[start + 4] >> 6)
+    return VOPS[packet[start + 4] >> 6]
+
+
+def announces_packing(data: bytes) -> bool:
+    """True when the headers before a picture hold a DivX mark, by which decoders know packets with two pictures.
+
+    Looks for the mark only, not for the `p` in it.
+    """
+    mark = data.find(b"DivX")
+    return mark >= 0 and not 0 <= data.find(VOP_START) < mark
 
 
 def display_ranks(vops: list[Vop]) -> list[int] | None:

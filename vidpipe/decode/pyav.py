@@ -103,7 +103,7 @@ class PyavVideo:
     def _frames_by_plan(self, pictures: Pictures, positions: np.ndarray) -> Iterator[np.ndarray]:
         remaining = iter(pictures.stamp[positions].tolist())
         stamp = next(remaining, None)
-        position_of = {int(pictures.stamp[position]): int(position) for position in np.arange(len(pictures.stamp))}
+        position_of = {time: position for position, time in enumerate(pictures.stamp.tolist())}
         targets = set(positions.tolist())
         for run in plan_runs(pictures, sorted(targets)):
             self._damage = []
