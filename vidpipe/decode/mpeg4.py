@@ -35,8 +35,8 @@ def announces_packing(data: bytes) -> bool:
 
     Looks for the mark only, not for the `p` in it.
     """
-    mark = data.find(b"DivX")
-    return mark >= 0 and not 0 <= data.find(VOP_START) < mark
+    start = data.find(VOP_START)
+    return data.find(b"DivX", 0, start if start >= 0 else len(data)) >= 0
 
 
 def display_ranks(vops: list[Vop]) -> list[int] | None:

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidpipe.decode.headers import Header, header_reader
+from vidpipe.decode.mpeg4 import announces_packing
 
 HOLD_BYTES = 64 << 20  # packets (and pictures) kept in memory instead of being read (decoded) a second time
 
@@ -38,22 +39,22 @@ def read_packets(container: InputContainer, stream: VideoStream, codec: str) -> 
     """Demux the whole stream once, without decoding."""
     index = PacketIndex()
     read_header = header_reader(codec, container.format.name, stream.codec_context.extradata or b"")
+    rows: list[tuple[int | None, int | None, bool, bool, int, Header]] = []
     num_bytes = 0
     try:
         for packet in video_packets(container, stream):
-            index.pts.append(packet.pts)
-            index.dts.append(packet.dts)
-            index.is_key.append(packet.is_keyframe)
-            index.is_discard.append(packet.is_discard)
-            index.size.append(packet.size)
-            index.header.append(read_header(packet))
-            num_bytes += packet.size
+            size = packet.size
+            rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, size, read_header(packet)))
+            num_bytes += size
             if index.held is not None:
                 index.held.append(packet)
                 if num_bytes > HOLD_BYTES:
                     index.held = None
     except av.error.FFmpegError as error:
         index.read_error = f"{type(error).__name__}: {error.strerror}"
+    if rows:
+        columns = zip(*rows, strict=True)
+        index.pts, index.dts, index.is_key, index.is_discard, index.size, index.header = map(list, columns)
     return index
 
 
@@ -68,20 +69,18 @@ def video_packets(container: InputContainer, stream: VideoStream) -> Iterator[av
     if not is_packed(container, stream):
         yield from packets
         return
-    # Up to the first packet that announces packing there is none, and taking packets apart is 3 % of a decode.
-    first = None
-    if not announces_packing(stream.codec_context.extradata or b""):
-        for packet in packets:
-            if announces_packing(bytes(packet)):
-                first = packet
-                break
+    # Before the first packet that announces them there are none, and looking for them takes 3 % of a decode.
+    is_announced = announces_packing(stream.codec_context.extradata or b"")
+    unpack = None
+    for packet in packets:
+        if unpack is None and (is_announced or announces_packing(bytes(packet))):
+            unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+        if unpack is None:
             yield packet
         else:
-            return
-    unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    for packet in packets if first is None else chain([first], packets):
-        yield from unpack.filter(packet)
-    yield from unpack.filter(None)
+            yield from unpack.filter(packet)
+    if unpack is not None:
+        yield from unpack.filter(None)
 
 
 def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
