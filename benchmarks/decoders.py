@@ -13,8 +13,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def pyav_all_frames(path: str, indices: Indices) -> np.ndarray:
 
     resize, wanted = Resizer(rgb_spec()), set(indices)
     frames = []
-    with open_safely(path) as (container, stream):
+    with open_plainly(path) as (container, stream):
         for number, picture in enumerate(container.decode(stream)):
             if number in wanted:
                 frames.append(resize(picture))
@@ -157,21 +157,19 @@ def pyav_all_frames(path: str, indices: Indices) -> np.ndarray:
     return np.stack(frames)
 
 
-class open_safely:  # noqa: N801 - a context manager is named like a function
-    """A container and its video stream with one thread, by vidpipe's white list."""
+@contextmanager
+def open_plainly(path: str) -> Iterator[tuple[Any, Any]]:
+    """A container and its best video stream with one thread; of vidpipe only the white list of formats."""
+    import av
 
-    def __init__(self, path: str) -> None:
-        from vidpipe.decode.container import open_container
+    from vidpipe.decode.container import OPEN_OPTIONS
 
-        self._container, self._stream = open_container(path)
-        self._stream.thread_count = 1
-        self._stream.thread_type = "NONE"
-
-    def __enter__(self) -> tuple[Any, Any]:
-        return self._container, self._stream
-
-    def __exit__(self, *_: object) -> None:
-        self._container.close()
+    with av.open(path, options=OPEN_OPTIONS) as container:
+        stream = container.streams.best("video")
+        if stream is None:
+            raise ValueError("no video stream")
+        stream.thread_count, stream.thread_type = 1, "NONE"
+        yield container, stream
 
 
 VIDPIPE, PACKETS, DECODE_ALL = "vidpipe", "packets alone", "PyAV, decode all"
@@ -197,7 +195,7 @@ def describe(path: str, output: str) -> dict[str, Any]:
 
     resize = Resizer(ClipSpec(size=str(THUMBNAIL_PX), resize="squash", color="gray"))
     pts, thumbnails = [], []
-    with open_safely(path) as (container, stream):
+    with open_plainly(path) as (container, stream):
         kind = f"{stream.codec_context.name} {Path(path).suffix} {stream.codec_context.height}p"
         rate, time_base = float(stream.average_rate or 25), float(stream.time_base or 1)
         for picture in container.decode(stream):
