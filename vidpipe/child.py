@@ -4,7 +4,9 @@ It reads requests from a socket and answers with messages: a JSON object, and af
 Nothing but JSON and pixels comes back, so that a decoder taken over by a hostile file gains nothing with the parent.
 
     <- {"kind": "ready"}
-    -> {"path", "video_id", "spec"}
+    -> {"path", "video_id", "spec"}             and "size_bytes", "have" of a file that has only some ranges
+    <- {"kind": "fetch", "ranges"}              bytes to be put into that file
+    -> {"kind": "fetched"}
     <- {"kind": "clip", "clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "sizes"}, bytes
     <- {"kind": "restart"}                      the clips so far are void, they come again
     <- {"kind": "done", "codec", "width", …}    or {"kind": "failed", "code", "error"}
@@ -19,6 +21,7 @@ import resource
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
@@ -28,7 +31,9 @@ from typing import Any
 import numpy as np
 
 from vidpipe.decode import Video, open_video
-from vidpipe.decode.pyav import IndexMismatch, PyavVideo
+from vidpipe.decode.packets import IndexMismatch
+from vidpipe.decode.pyav import PyavVideo
+from vidpipe.decode.range_file import Range, RangeFile
 from vidpipe.errors import DecodeError
 from vidpipe.sampling import ClipPlan, plan_clips, video_duration_s
 from vidpipe.spec import ClipSpec
@@ -39,29 +44,49 @@ PR_SET_PDEATHSIG = 1
 def main(fd: int, memory_limit_bytes: int, parent_pid: int) -> None:
     die_with_parent(parent_pid)
     limit_memory(memory_limit_bytes)
-    connection = Connection(fd)
-    send(connection, {"kind": "ready"})
+    parent = Parent(Connection(fd))
+    parent.send({"kind": "ready"})
     while True:
         try:
-            request = json.loads(connection.recv_bytes())
+            request = parent.next_request()
         except EOFError:
             return
-        serve(connection, request)
+        serve(parent, request)
 
 
-def serve(connection: Connection, request: dict[str, Any]) -> None:
+class Parent:
+    """The process that asks, and that fetches bytes for this one, which has no credentials."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: deque[dict[str, Any]] = deque()
+
+    def next_request(self) -> dict[str, Any]:
+        """Raises EOFError when the parent is gone."""
+        return self._waiting.popleft() if self._waiting else json.loads(self._connection.recv_bytes())
+
+    def send(self, message: dict[str, Any], payload: bytes | memoryview | None = None) -> None:
+        self._connection.send_bytes(json.dumps(message).encode())
+        if payload is not None:
+            self._connection.send_bytes(payload)
+
+    def fetch(self, ranges: list[Range]) -> None:
+        """Have ranges of the present file fetched; requests that come in between wait."""
+        self.send({"kind": "fetch", "ranges": ranges})
+        try:
+            while (message := json.loads(self._connection.recv_bytes())).get("kind") != "fetched":
+                self._waiting.append(message)
+        except EOFError:  # FFmpeg has an error of this kind, too
+            raise BrokenPipeError from None
+
+
+def serve(parent: Parent, request: dict[str, Any]) -> None:
     """Answer one request; whatever a video does to Python is that video's failure."""
     spec = ClipSpec(**request["spec"])
     forget_memory_peak()
     start_s = time.process_time()
     try:
-        try:
-            with open_video(request["path"], spec) as video:
-                facts = send_clips(connection, video, spec, request["video_id"])
-        except IndexMismatch:
-            send(connection, {"kind": "restart"})
-            with closing(PyavVideo(request["path"], spec, count=True)) as counted:
-                facts = send_clips(connection, counted, spec, request["video_id"])
+        facts = deliver(parent, request, spec)
     except DecodeError as error:
         answer = {"kind": "failed", "code": error.code, "error": str(error)}
     except MemoryError as error:
@@ -72,10 +97,30 @@ def serve(connection: Connection, request: dict[str, Any]) -> None:
         answer = {"kind": "failed", "code": "crash", "error": f"{type(error).__name__}: {error}"}
     else:
         answer = {"kind": "done", **facts}
-    send(connection, {**answer, "decode_s": time.process_time() - start_s})
+    parent.send({**answer, "decode_s": time.process_time() - start_s})
 
 
-def send_clips(connection: Connection, video: Video, spec: ClipSpec, video_id: str) -> dict[str, Any]:
+def deliver(parent: Parent, request: dict[str, Any], spec: ClipSpec) -> dict[str, Any]:
+    """Send the clips of a request's video, in the cheapest way that its packets do not contradict."""
+    path, video_id = request["path"], request["video_id"]
+    if "have" in request:
+        with closing(RangeFile(path, request["size_bytes"], request["have"], parent.fetch)) as file:
+            try:
+                with open_video(file, spec) as video:
+                    return send_clips(parent, video, spec, video_id)
+            except IndexMismatch:
+                parent.send({"kind": "restart"})
+                file.fetch_whole()
+    try:
+        with open_video(path, spec) as video:
+            return send_clips(parent, video, spec, video_id)
+    except IndexMismatch:
+        parent.send({"kind": "restart"})
+        with closing(PyavVideo(path, spec, count=True)) as counted:
+            return send_clips(parent, counted, spec, video_id)
+
+
+def send_clips(parent: Parent, video: Video, spec: ClipSpec, video_id: str) -> dict[str, Any]:
     """Send the clips of a video as they are finished; return what the status row says about it."""
     plans = plan_clips(video.times_s, spec, video_id)
     for plan, frames in assemble_clips(video, plans, spec):
@@ -89,8 +134,7 @@ def send_clips(connection: Connection, video: Video, spec: ClipSpec, video_id: s
             "num_repeated": plan.num_repeated,
             "sizes": sizes,
         }
-        send(connection, header)
-        connection.send_bytes(payload)
+        parent.send(header, payload)
     return {
         "codec": video.codec,
         "width": video.width,
@@ -129,10 +173,6 @@ def encode(frames: np.ndarray, spec: ClipSpec) -> tuple[list[int] | None, bytes 
         for frame in frames
     ]
     return [len(image) for image in images], b"".join(images)
-
-
-def send(connection: Connection, message: dict[str, Any]) -> None:
-    connection.send_bytes(json.dumps(message).encode())
 
 
 def die_with_parent(parent_pid: int) -> None:

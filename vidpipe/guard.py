@@ -18,8 +18,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 from vidpipe.errors import DecodeError
+from vidpipe.ranges import RangeCopy
 from vidpipe.spec import ClipSpec
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ END_LIMIT_S = 5.0
 MAX_HEADER_BYTES = 64 << 20
 # What a Python with PyAV needs from the environment; credentials are not among it.
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "MALLOC_ARENA_MAX")
+
+
+Asked = tuple[str | RangeCopy, str]  # a local file, whole or not, and the id of its video
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Guard:
         self.memory_limit_bytes = memory_limit_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._asked: list[tuple[str, str]] = []
+        self._asked: list[Asked] = []
 
     def __enter__(self) -> Guard:
         return self
@@ -85,21 +90,21 @@ class Guard:
         self.close()
 
     def decode(
-        self, path: str, video_id: str, following: tuple[str, str] | None = None
+        self, file: str | RangeCopy, video_id: str, following: Asked | None = None
     ) -> Iterator[Clip | Restart | VideoFacts]:
         """The clips of a local file, then its facts; raises DecodeError, after which the clips so far are void.
 
-        `following`, the path and id of the video that will be asked for next, keeps the child busy while the caller
-        deals with this one's clips. A child that somebody else kills (the kernel, an operator) says nothing about the
-        video: it gets a second chance.
+        Of a `RangeCopy`, the child asks for the bytes it needs. `following`, the file and id of the video that will
+        be asked for next, keeps the child busy while the caller deals with this one's clips. A child that somebody else
+        kills (the kernel, an operator) says nothing about the video: it gets a second chance.
         """
         try:
-            yield from self._decode(path, video_id, following)
+            yield from self._decode((file, video_id), following)
         except _KilledFromOutsideError:
             logger.warning("the decoder of %s was killed from outside; trying once more", video_id)
             yield Restart()
             try:
-                yield from self._decode(path, video_id, following)
+                yield from self._decode((file, video_id), following)
             except _KilledFromOutsideError as error:
                 raise DecodeError(
                     "out_of_memory", f"{error}, twice: most likely the machine's memory ran out"
@@ -114,19 +119,30 @@ class Guard:
             self._process = self._connection = None
             self._asked = []
 
-    def _ask(self, path: str, video_id: str) -> None:
+    def _ask(self, asked: Asked) -> None:
         """Send a request; the child serves them one after the other."""
-        request = {"path": path, "video_id": video_id, "spec": self._spec_fields}
+        file, video_id = asked
+        request: dict[str, Any] = {"path": str(file), "video_id": video_id, "spec": self._spec_fields}
+        if isinstance(file, RangeCopy):
+            request |= {"path": str(file.path), "size_bytes": file.size_bytes, "have": file.have}
+        self._send(request)
+        self._asked.append(asked)
+
+    def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._channel.send_bytes(json.dumps(request).encode())
+            self._channel.send_bytes(json.dumps(message).encode())
         except OSError:
             raise self._why_it_died() from None
-        self._asked.append((path, video_id))
 
-    def _decode(
-        self, path: str, video_id: str, following: tuple[str, str] | None
-    ) -> Iterator[Clip | Restart | VideoFacts]:
-        if self._asked and self._asked[0] != (path, video_id):  # it works on a video that nobody wants any more
+    def _fetch(self, ranges: list[tuple[int, int]]) -> None:
+        file, _ = self._asked[0]
+        if not isinstance(file, RangeCopy):
+            raise DecodeError("crash", "the decoder asked for bytes of a file that is there")
+        file.fetch(ranges)
+        self._send({"kind": "fetched"})
+
+    def _decode(self, asked: Asked, following: Asked | None) -> Iterator[Clip | Restart | VideoFacts]:
+        if self._asked and self._asked[0] != asked:  # it works on a video that nobody wants any more
             self.close()
         if self._process is None:
             self._start()
@@ -134,9 +150,9 @@ class Guard:
         try:
             self._left_s = self.time_limit_s
             if not self._asked:
-                self._ask(path, video_id)
+                self._ask(asked)
             if following is not None:
-                self._ask(*following)
+                self._ask(following)
             while not finished:
                 message = json.loads(self._receive(MAX_HEADER_BYTES))
                 kind = message.pop("kind")
@@ -145,6 +161,8 @@ class Guard:
                     self._asked.pop(0)
                 if kind == "clip":
                     yield Clip(**message, payload=self._receive(self._max_payload_bytes))
+                elif kind == "fetch":
+                    self._fetch(message["ranges"])
                 elif kind == "restart":
                     yield Restart()
                 elif kind == "done":

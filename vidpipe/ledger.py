@@ -36,6 +36,7 @@ STATUS_COLUMNS = {
     "part": pa.string(),
     "decode_s": pa.float64(),
     "bytes_read": pa.int64(),
+    "num_requests": pa.int64(),
     "duration_s": pa.float64(),
     "width": pa.int32(),
     "height": pa.int32(),

@@ -20,17 +20,18 @@ import pyarrow.parquet as pq
 
 from vidpipe.decode import decoder_versions
 from vidpipe.errors import DecodeError
-from vidpipe.guard import Clip, Guard, Restart, VideoFacts
+from vidpipe.guard import Asked, Clip, Guard, Restart, VideoFacts
 from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, part_name
+from vidpipe.ranges import FROM_BYTES
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
-from vidpipe.transfer import fetch_video, join, put_file
+from vidpipe.transfer import VideoFile, check_version, fetch_video, join, put_file, video_errors
 
 SPOOL_PREFIX = "vidpipe-spool-"
 FETCH_THREADS = 4
 FETCH_AHEAD_FILES = 8
 FETCH_AHEAD_BYTES = 256 << 20
-Fetched = tuple[dict[str, Any], Future[Path]]  # a manifest row, and its local file to come
+Fetched = tuple[dict[str, Any], Future[VideoFile]]  # a manifest row, and its local file to come
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,10 @@ def make_parts(videos: list[dict[str, Any]], settings: PartSettings) -> list[dic
     guard = _guard(settings.spec, settings.time_limit_s, settings.memory_limit_bytes)
     schema = clips_schema(settings.spec, _decoder_versions(settings.spec.decoder))
     receipts: list[dict[str, Any]] = []
+    by_range = settings.spec.decoder == "pyav"
     with spool_folder() as folder:
         part = _OpenPart(settings, schema, folder)
-        for (video, fetched), following in _with_following(_fetch_ahead(videos, folder)):
+        for (video, fetched), following in _with_following(_fetch_ahead(videos, folder, by_range=by_range)):
             receipts.append(part.add_video(video, fetched, following, guard))
             if part.num_bytes >= settings.part_bytes:
                 part.finish()
@@ -106,19 +108,18 @@ class _OpenPart:
         return self._writer.num_bytes if self._writer else 0
 
     def add_video(
-        self, video: dict[str, Any], fetched: Future[Path], following: Fetched | None, guard: Guard
+        self, video: dict[str, Any], fetched: Future[VideoFile], following: Fetched | None, guard: Guard
     ) -> dict[str, Any]:
         """Decode one video into the part; a bad one leaves no clip in it. Returns its status row, to be completed."""
         if self._writer is None:
             self._writer = PartWriter(self._folder / f"{len(os.listdir(self._folder))}.part", self._schema)
         writer, first_row = self._writer, self._writer.num_rows
         receipt = {name: video[name] for name in ("video_id", "url", "version", "label", "split", "group")}
-        receipt |= {"stage": "preprocess", "status": "failed", "num_clips": 0, "bytes_read": 0}
+        receipt |= {"stage": "preprocess", "status": "failed", "num_clips": 0, "bytes_read": 0, "num_requests": 0}
         try:
-            path = fetched.result()
-            receipt["bytes_read"] = path.stat().st_size
+            file = fetched.result()
             try:
-                for event in guard.decode(str(path), video["video_id"], _ready(following)):
+                for event in _decode(file, video, following, guard):
                     if isinstance(event, Clip):
                         writer.add(video, event)
                     elif isinstance(event, Restart):
@@ -126,8 +127,9 @@ class _OpenPart:
                     else:
                         facts = event
             finally:
-                if path.parent == self._folder:
-                    path.unlink()
+                receipt |= {"bytes_read": file.num_bytes, "num_requests": file.num_requests}
+                if file.is_copy:
+                    file.path.unlink()
         except DecodeError as error:
             writer.drop_back_to(first_row)
             return {**receipt, "error_code": error.code, "error": str(error)}
@@ -151,6 +153,15 @@ class _OpenPart:
         put_file(writer.path, join(self._settings.output, "clips", name))
 
 
+def _decode(
+    file: VideoFile, video: dict[str, Any], following: Fetched | None, guard: Guard
+) -> Iterator[Clip | Restart | VideoFacts]:
+    with video_errors():
+        yield from guard.decode(file.source, video["video_id"], _ready(following))
+    if file.ranges is not None:
+        check_version(video["url"], video["version"])
+
+
 def _with_following(fetched: Iterator[Fetched]) -> Iterator[tuple[Fetched, Fetched | None]]:
     """Each one with the one after it."""
     before = next(fetched, None)
@@ -160,26 +171,31 @@ def _with_following(fetched: Iterator[Fetched]) -> Iterator[tuple[Fetched, Fetch
         before = following
 
 
-def _ready(fetched: Fetched | None) -> tuple[str, str] | None:
-    """Path and id of a video that is already here."""
+def _ready(fetched: Fetched | None) -> Asked | None:
+    """The file and id of a video that is already here."""
     if fetched is None or not fetched[1].done() or fetched[1].exception() is not None:
         return None
-    return str(fetched[1].result()), fetched[0]["video_id"]
+    return fetched[1].result().source, fetched[0]["video_id"]
 
 
-def _fetch_ahead(videos: list[dict[str, Any]], folder: Path) -> Iterator[Fetched]:
+def _fetch_ahead(videos: list[dict[str, Any]], folder: Path, *, by_range: bool) -> Iterator[Fetched]:
     """Each video with its local file, while the next ones are on their way; bounded in files and in bytes."""
     waiting = deque(videos)
     under_way: deque[Fetched] = deque()
     num_bytes = 0
+
+    def num_bytes_ahead(video: dict[str, Any]) -> int:
+        return min(video["size_bytes"], FROM_BYTES) if by_range else video["size_bytes"]
+
     with ThreadPoolExecutor(FETCH_THREADS, "fetch") as pool:
         while waiting or under_way:
             while waiting and (not under_way or (len(under_way) < FETCH_AHEAD_FILES and num_bytes < FETCH_AHEAD_BYTES)):
                 video = waiting.popleft()
-                num_bytes += video["size_bytes"]
-                under_way.append((video, pool.submit(fetch_video, video["url"], folder)))
+                num_bytes += num_bytes_ahead(video)
+                facts = {"size_bytes": video["size_bytes"], "by_range": by_range}
+                under_way.append((video, pool.submit(fetch_video, video["url"], folder, **facts)))
             video, fetched = under_way.popleft()
-            num_bytes -= video["size_bytes"]
+            num_bytes -= num_bytes_ahead(video)
             yield video, fetched
 
 

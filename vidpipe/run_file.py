@@ -25,6 +25,7 @@ class Tally:
     num_ok: int = 0
     num_clips: int = 0
     num_bytes_read: int = 0
+    num_requests: int = 0
     decode_s: float = 0.0
     failed_by_code: Counter[str] = field(default_factory=Counter)
 
@@ -40,6 +41,7 @@ class Tally:
         self.num_ok += pc.sum(pc.equal(receipts["status"], "ok")).as_py() or 0
         self.num_clips += pc.sum(receipts["num_clips"]).as_py() or 0
         self.num_bytes_read += pc.sum(receipts["bytes_read"]).as_py() or 0
+        self.num_requests += pc.sum(receipts["num_requests"]).as_py() or 0
         self.decode_s += pc.sum(receipts["decode_s"]).as_py() or 0.0
         self.failed_by_code.update(receipts["error_code"].drop_null().to_pylist())
 
@@ -57,6 +59,7 @@ def write_run_file(
         "failed_by_code": dict(sorted(tally.failed_by_code.items())),
         "num_clips": tally.num_clips,
         "bytes_read": tally.num_bytes_read,
+        "num_requests": tally.num_requests,
         "seconds": round(seconds, 3),
         "videos_per_s": round(tally.num_done / seconds, 3),
         "decode_cpu_s": round(tally.decode_s, 3),

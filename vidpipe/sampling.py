@@ -18,6 +18,7 @@ from vidpipe.spec import ClipSpec
 # A little more than half, since at 16 fps or 23.976 fps the exact halves occur.
 ROUNDING_S = 0.501e-3
 MAX_CLIPS = 1_000_000
+LAST_FRAMES = 10  # their intervals tell how long the last one stays
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,27 @@ class ClipPlan:
 
 
 def video_duration_s(times_s: np.ndarray) -> float:
-    """Time at which the last frame leaves the screen: its own time and the median interval (one frame: 1/25 s)."""
+    """Time at which the last frame leaves the screen: its own time and the usual interval there (one frame: 1/25 s).
+
+    The end of a video alone tells it: the same whether all of the video was read or not.
+    """
     if len(times_s) < 2:
         return 0.04
-    return float(times_s[-1] + np.median(np.diff(times_s)))
+    return float(times_s[-1] + np.median(np.diff(times_s[-LAST_FRAMES:])))
+
+
+def wanted_times_s(duration_s: float, spec: ClipSpec) -> np.ndarray | None:
+    """The times at which `plan_clips` looks at the screen; None where it goes by the number of frames."""
+    if spec.sampling == "uniform":
+        return _uniform_times_s(duration_s, spec)
+    if spec.sampling == "fps":
+        assert spec.rate_fps is not None
+        return np.append(np.arange(_num_fps_times(duration_s, spec)) / spec.rate_fps, duration_s)
+    if spec.sampling == "windows":
+        assert spec.hop_s is not None
+        starts_s = np.arange(_num_windows(duration_s, spec)) * spec.hop_s
+        return np.minimum((starts_s[:, None] + _window_offsets_s(spec)).ravel(), duration_s)
+    return None
 
 
 def plan_clips(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
@@ -59,8 +77,7 @@ def _plan_uniform(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[Cl
     if len(times_s) < num_frames:
         indices, num_repeated = _past_the_end(np.arange(num_frames), len(times_s))
     else:
-        middles_s = (np.arange(num_frames) + 0.5) * duration_s / num_frames
-        indices, num_repeated = frames_on_screen(times_s, middles_s), 0
+        indices, num_repeated = frames_on_screen(times_s, _uniform_times_s(duration_s, spec)), 0
     return [ClipPlan(0, 0.0, duration_s, indices, num_repeated)]
 
 
@@ -89,8 +106,7 @@ def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPl
     """The frames on screen at 0, 1/rate, 2/rate, … seconds, `num_frames` of them a clip."""
     duration_s, num_frames, rate_fps = video_duration_s(times_s), spec.shape[0], spec.rate_fps
     assert rate_fps is not None
-    num_wanted = max(1, _num_starts(duration_s, 1 / rate_fps))
-    _check_num_clips(num_wanted / num_frames, duration_s)
+    num_wanted = _num_fps_times(duration_s, spec)
     clips = []
     for clip_index, first in enumerate(range(0, num_wanted, num_frames)):
         wanted = first + np.arange(num_frames)
@@ -105,14 +121,12 @@ def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPl
 
 def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
     """A clip at 0, hop, 2 hops, … seconds: `num_frames` equal spans of its window, the frame in each one's middle."""
-    duration_s, num_frames, window_s, hop_s = video_duration_s(times_s), spec.shape[0], spec.window_s, spec.hop_s
+    duration_s, window_s, hop_s = video_duration_s(times_s), spec.window_s, spec.hop_s
     assert window_s is not None
     assert hop_s is not None
-    num_clips = max(1, _num_starts(duration_s, hop_s))
-    _check_num_clips(num_clips, duration_s)
-    offsets_s = (np.arange(num_frames) + 0.5) * window_s / num_frames
+    offsets_s = _window_offsets_s(spec)
     clips = []
-    for clip_index in range(num_clips):
+    for clip_index in range(_num_windows(duration_s, spec)):
         start_s = clip_index * hop_s
         wanted_s = start_s + offsets_s
         num_repeated = int((wanted_s >= duration_s).sum())
@@ -122,6 +136,29 @@ def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[Cl
 
 
 PLANNERS = {"uniform": _plan_uniform, "dense": _plan_dense, "fps": _plan_fps, "windows": _plan_windows}
+
+
+def _uniform_times_s(duration_s: float, spec: ClipSpec) -> np.ndarray:
+    return (np.arange(spec.shape[0]) + 0.5) * duration_s / spec.shape[0]
+
+
+def _num_fps_times(duration_s: float, spec: ClipSpec) -> int:
+    assert spec.rate_fps is not None
+    num_wanted = max(1, _num_starts(duration_s, 1 / spec.rate_fps))
+    _check_num_clips(num_wanted / spec.shape[0], duration_s)
+    return num_wanted
+
+
+def _num_windows(duration_s: float, spec: ClipSpec) -> int:
+    assert spec.hop_s is not None
+    num_windows = max(1, _num_starts(duration_s, spec.hop_s))
+    _check_num_clips(num_windows, duration_s)
+    return num_windows
+
+
+def _window_offsets_s(spec: ClipSpec) -> np.ndarray:
+    assert spec.window_s is not None
+    return (np.arange(spec.shape[0]) + 0.5) * spec.window_s / spec.shape[0]
 
 
 def _past_the_end(wanted: np.ndarray, num_frames_in_video: int) -> tuple[np.ndarray, int]:

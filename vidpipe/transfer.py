@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from vidpipe.errors import DecodeError
-from vidpipe.storage import filesystem
+from vidpipe.ranges import FROM_BYTES, RangeCopy
+from vidpipe.storage import file_info, filesystem
 
 
 def join(folder: str, *names: str) -> str:
@@ -24,21 +28,62 @@ def is_local(url: str) -> bool:
     return isinstance(filesystem(url)[0], LocalFileSystem)
 
 
-def fetch_video(url: str, folder: Path) -> Path:
-    """A local path with the bytes of `url`: the file itself, or a copy in `folder` that the caller removes.
+@dataclass(frozen=True)
+class VideoFile:
+    """A video as a local file: itself, or a copy that the caller removes, whole or of some ranges."""
 
-    Raises DecodeError `not_found` and `forbidden`; a fault of the storage flies, it is not the video's.
+    path: Path
+    is_copy: bool
+    ranges: RangeCopy | None = None
+
+    @property
+    def source(self) -> str | RangeCopy:
+        return self.ranges or str(self.path)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes read from the storage so far."""
+        return self.ranges.num_bytes if self.ranges else self.path.stat().st_size
+
+    @property
+    def num_requests(self) -> int:
+        return self.ranges.num_requests if self.ranges else int(self.is_copy)
+
+
+def fetch_video(url: str, folder: Path, *, size_bytes: int, by_range: bool) -> VideoFile:
+    """The file at `url` itself, or a copy in `folder`; of a large object only the beginning, if `by_range`.
+
+    Raises DecodeError, see `video_errors`.
     """
     fs, path = filesystem(url)
-    try:
+    with video_errors():
         if isinstance(fs, LocalFileSystem):
             os.close(os.open(path, os.O_RDONLY))
             if os.path.isdir(path):
                 raise DecodeError("not_found", "a folder, not a file")
-            return Path(path)
+            return VideoFile(Path(path), is_copy=False)
         target = folder / os.urandom(8).hex()
+        if by_range and size_bytes >= FROM_BYTES:
+            return VideoFile(target, is_copy=True, ranges=RangeCopy(url, size_bytes, target))
         fs.get_file(path, str(target))
-        return target
+        return VideoFile(target, is_copy=True)
+
+
+def check_version(url: str, version: str) -> None:
+    """Raise DecodeError when the ranges that were read may be of two objects, one of which replaced the other."""
+    with video_errors():
+        now = file_info(url).version
+    if now != version:
+        raise DecodeError(
+            "not_found", f"replaced while it was read (version {version}, now {now}); the next run reads the new one"
+        )
+
+
+@contextmanager
+def video_errors() -> Iterator[None]:
+    """Raise DecodeError `not_found` and `forbidden`; a fault of the storage flies, it is not the video's."""
+    try:
+        yield
     except FileNotFoundError:
         raise DecodeError("not_found", "the file is not there (any more)") from None
     except PermissionError as error:

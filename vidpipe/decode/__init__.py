@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from vidpipe.decode.pyav import PyavVideo
+from vidpipe.decode.range_file import Source
 from vidpipe.spec import ClipSpec
 
 
@@ -55,16 +56,19 @@ def _open_torchcodec(path: str, spec: ClipSpec) -> Video:
 
 
 # The peers are imported when asked for: torchcodec brings torch, which takes seconds and 750 MB.
-DECODERS: dict[str, Callable[[str, ClipSpec], Video]] = {
+DECODERS: dict[str, Callable[[Any, ClipSpec], Video]] = {
     "pyav": PyavVideo,
     "decord": _open_decord,
     "torchcodec": _open_torchcodec,
 }
 
 
-def open_video(path: str, spec: ClipSpec) -> closing[Video]:
-    """Open a local file with the decoder that `spec` names; raises DecodeError."""
-    return closing(DECODERS[spec.decoder](path, spec))
+def open_video(source: Source, spec: ClipSpec) -> closing[Video]:
+    """Open a local file with the decoder that `spec` names; raises DecodeError.
+
+    Of a RangeFile, which only `pyav` reads, raises IndexMismatch where it has to be fetched whole first.
+    """
+    return closing(DECODERS[spec.decoder](source, spec))
 
 
 def check_decoder(name: str) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidpipe.decode.h264 import H264Headers
+from vidpipe.decode.range_file import BinaryFile, RangeFile, Source, opened, size_of
 from vidpipe.errors import DecodeError
 
 SAFE_FORMATS = (
@@ -39,18 +41,18 @@ PLAYLIST_MARKS = (
 av.logging.set_level(None)
 
 
-def open_container(path: str) -> tuple[InputContainer, VideoStream]:
+def open_container(source: Source) -> tuple[InputContainer, VideoStream]:
     """The container and the video stream that people mean (FFmpeg's best one); the caller closes it.
 
     Raises DecodeError: forbidden, not_a_video, truncated, corrupt, no_video_stream, too_large.
     """
-    refuse_scripts(path)
+    refuse_scripts(source)
     try:
-        container = _open(path)
+        container = _open(source)
     except av.error.MemoryError as error:
         raise DecodeError("out_of_memory", f"opening the container: {error.strerror}") from None
     except av.error.FFmpegError as error:
-        raise _why_not_open(path, error) from None
+        raise _why_not_open(source, error) from None
     try:
         return container, _best_video_stream(container)
     except BaseException:
@@ -58,15 +60,26 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         raise
 
 
-def _open(path: str) -> InputContainer:
-    with open(path, "rb") as file:
+def _open(source: Source) -> InputContainer:
+    with opened(source) as file:
         is_mp4 = file.read(8)[4:] == b"ftyp"
     if is_mp4:
-        container = av.open(path, options={**OPEN_OPTIONS, **NO_PICTURES}, metadata_errors="ignore")
+        container = _open_with(source, {**OPEN_OPTIONS, **NO_PICTURES})
         if _is_told_by_headers(container):
             return container
         container.close()
-    return av.open(path, options=OPEN_OPTIONS, metadata_errors="ignore")
+    return _open_with(source, OPEN_OPTIONS)
+
+
+def _open_with(source: Source, options: dict[str, str]) -> InputContainer:
+    if isinstance(source, RangeFile):
+        source.seek(0)
+    return av.open(source, "r", options=options, metadata_errors="ignore")
+
+
+def open_hollow(file: RangeFile) -> InputContainer:
+    """The container again, for its packets' times and places alone: nothing looks into their bytes."""
+    return _open_with(file, {**OPEN_OPTIONS, **NO_PICTURES, "fflags": "noparse", "probesize": "2048"})
 
 
 def _is_told_by_headers(container: InputContainer) -> bool:
@@ -80,24 +93,24 @@ def _is_told_by_headers(container: InputContainer) -> bool:
     return context.name in TOLD_BY_HEADERS
 
 
-def refuse_scripts(path: str) -> None:
+def refuse_scripts(source: Source) -> None:
     """Raise DecodeError for an empty file and for text that tells a player to open something else."""
-    with open(path, "rb") as file:
+    with opened(source) as file:
         start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
-        raise DecodeError("not_a_video", f"the file holds nothing ({os.path.getsize(path)} bytes)")
+        raise DecodeError("not_a_video", f"the file holds nothing ({size_of(source)} bytes)")
     if start.startswith(PLAYLIST_MARKS) or (start.startswith(b"<") and b"<mpd" in start):
         raise DecodeError("forbidden", f"a playlist that refers to other files, not a video: begins {start[:16]!r}")
 
 
-def is_cut_short(path: str) -> bool:
+def is_cut_short(source: Source) -> bool:
     """True when the container's own structure says that bytes are missing at the file's end."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    size = size_of(source)
+    with opened(source) as file:
         return declared_end(file, size) > size
 
 
-def declared_end(file: BinaryIO, size: int) -> int:
+def declared_end(file: BinaryFile, size: int) -> int:
     """The length that ISO boxes, RIFF chunks or EBML elements at the top level add up to; 0 when there are none."""
     head = file.read(16)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
@@ -109,23 +122,36 @@ def declared_end(file: BinaryIO, size: int) -> int:
     return 0
 
 
-def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    position = 0
+def _end_of_boxes(file: BinaryFile, size: int) -> int:
+    return max((box.stop for box in top_boxes(file, size)), default=0)
+
+
+class Box(NamedTuple):
+    """A box of an MP4 or MOV file: bytes from `start` to before `stop`."""
+
+    kind: bytes
+    start: int
+    stop: int
+    header_bytes: int
+
+
+def top_boxes(file: BinaryFile, size: int, position: int = 0) -> Iterator[Box]:
+    """The boxes at the top level, as far as `size`; the last one may claim to end after it."""
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
-        length = struct.unpack(">I", header[:4])[0]
+        header_bytes, length = 8, struct.unpack(">I", header[:4])[0]
         if length == 1 and len(header) == 16:
-            length = struct.unpack(">Q", header[8:])[0]
+            header_bytes, length = 16, struct.unpack(">Q", header[8:])[0]
         elif length == 0:  # to the end of the file
-            return size
+            length = size - position
         if length < 8 or (position + length > size and header[4:8] not in TOP_LEVEL_BOXES):
-            return position  # no box: trailing bytes of something else, such as an ID3 tag
+            return  # no box: trailing bytes of something else, such as an ID3 tag
+        yield Box(header[4:8], position, position + length, header_bytes)
         position += length
-    return position
 
 
-def _end_of_lists(file: BinaryIO, size: int) -> int:
+def _end_of_lists(file: BinaryFile, size: int) -> int:
     """The end of an AVI's headers and packets: an index may follow, and RIFF's own length is often wrong."""
     end = position = 0
     while position + 12 <= size:
@@ -141,7 +167,7 @@ def _end_of_lists(file: BinaryIO, size: int) -> int:
     return end
 
 
-def _end_of_ebml(file: BinaryIO) -> int:
+def _end_of_ebml(file: BinaryFile) -> int:
     file.seek(4)
     header_length = _ebml_length(file)
     if header_length is None:
@@ -153,7 +179,7 @@ def _end_of_ebml(file: BinaryIO) -> int:
     return 0 if length is None else file.tell() + length
 
 
-def _ebml_length(file: BinaryIO) -> int | None:
+def _ebml_length(file: BinaryFile) -> int | None:
     """An EBML variable-length size; None for "unknown" (a live recording) and for no size at all."""
     first = file.read(1)
     if not first or not first[0]:
@@ -179,10 +205,10 @@ def _best_video_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
-def _why_not_open(path: str, error: av.error.FFmpegError) -> DecodeError:
-    with open(path, "rb") as file:
+def _why_not_open(source: Source, error: av.error.FFmpegError) -> DecodeError:
+    with opened(source) as file:
         head = file.read(16)
-    if is_cut_short(path):
+    if is_cut_short(source):
         return DecodeError("truncated", f"the file ends before its index: {error.strerror}")
     if head[4:8] == b"ftyp" or head[:4] in (b"RIFF", b"\x1aE\xdf\xa3"):
         return DecodeError("corrupt", f"a container that cannot be read: {error.strerror}")

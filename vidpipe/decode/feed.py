@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 
@@ -34,6 +34,9 @@ class Feed:
 
     def close(self) -> None:
         self.container.close()
+
+    def plan(self, runs: Sequence[Run], targets: set[int]) -> None:
+        """Nothing to prepare: the file is here."""
 
     def whole(self) -> Iterator[tuple[int, av.Packet]]:
         """(position, packet) of the whole stream."""

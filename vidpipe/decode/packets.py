@@ -16,6 +16,10 @@ from vidpipe.decode.mpeg4 import announces_packing
 HOLD_BYTES = 64 << 20  # packets (and pictures) kept in memory instead of being read (decoded) a second time
 
 
+class IndexMismatch(Exception):  # noqa: N818 - not an error of the video: it has to be read in another way
+    """The packets do not tell enough, or promised something that did not come."""
+
+
 @dataclass
 class PacketIndex:
     """One entry a packet, in decoding order."""
@@ -30,9 +34,15 @@ class PacketIndex:
     """The packets themselves; None when they are too many to keep."""
     read_error: str | None = None
     """What stopped the demuxer before the end, if anything did."""
+    offset: list[int] = field(default_factory=list)
+    """Where each packet begins in a file that is read by ranges. The packets are not here then, nor their headers."""
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def is_hollow(self) -> bool:
+        return bool(self.offset)
 
 
 def read_packets(container: InputContainer, stream: VideoStream, codec: str) -> PacketIndex:

@@ -39,7 +39,7 @@ def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interl
         stamp = ranks_from_headers(index, format_name, codec)
     if stamp is None or all(index.is_discard):
         return None
-    if codec == "h264":
+    if codec == "h264" and not index.is_hollow:  # there, `RangeFeed` looks at the starts that are used
         is_start &= np.array([isinstance(header, h264.Picture) and header.is_clean_start for header in index.header])
     elif codec == "mpeg4" and not is_stamped:  # the key flags of AVI are unreliable for packed streams
         is_start = np.array([header is mpeg4.Vop.INTRA for header in index.header])

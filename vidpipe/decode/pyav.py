@@ -15,9 +15,11 @@ import numpy as np
 
 from vidpipe.decode.container import is_cut_short
 from vidpipe.decode.feed import Feed
-from vidpipe.decode.packets import HOLD_BYTES, PacketIndex
+from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex
 from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.plan import Pictures, Run, damaged, plan_runs
+from vidpipe.decode.range_feed import RangeFeed
+from vidpipe.decode.range_file import RangeFile, Source
 from vidpipe.decode.resize import Resizer
 from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec
@@ -31,23 +33,19 @@ LENIENT_CODECS = frozenset(("mjpeg", "hevc"))
 FIELD_ORDER_UNKNOWN, FIELD_ORDER_PROGRESSIVE = 0, 1  # AVFieldOrder
 
 
-class IndexMismatch(Exception):  # noqa: N818 - not an error of the video: the caller counts the pictures instead
-    """The packets promised a picture that the decoder did not show."""
-
-
 class PyavVideo:
     """A video decoded with PyAV; see `vidpipe.decode.Video`.
 
     `count=True` counts the pictures by decoding them all, whatever the packets say.
     """
 
-    def __init__(self, path: str, spec: ClipSpec, *, count: bool = False) -> None:
+    def __init__(self, source: Source, spec: ClipSpec, *, count: bool = False) -> None:
         self._resize = Resizer(spec)
         self._damage: list[int] = []
         self._kept: list[av.VideoFrame] | None = None
-        self._feed = Feed(path)
+        self._feed: Feed | RangeFeed = RangeFeed(source) if isinstance(source, RangeFile) else Feed(source)
         try:
-            check_whole(path, self._feed.index)
+            check_whole(source, self._feed.index)
             self.codec = self._feed.codec
             self._pictures = None if count else self._know_pictures()
             self.times_s = self._count_pictures() if self._pictures is None else self._planned_times_s(self._pictures)
@@ -105,7 +103,9 @@ class PyavVideo:
         stamp = next(remaining, None)
         position_of = {time: position for position, time in enumerate(pictures.stamp.tolist())}
         targets = set(positions.tolist())
-        for run in plan_runs(pictures, sorted(targets)):
+        runs = plan_runs(pictures, sorted(targets))
+        self._feed.plan(runs, targets)
+        for run in runs:
             self._damage = []
             shown = None
             for picture in self._decode_run(run, pictures, targets):
@@ -227,9 +227,9 @@ class PyavVideo:
             return []
 
 
-def check_whole(path: str, index: PacketIndex) -> None:
+def check_whole(source: Source, index: PacketIndex) -> None:
     """Raise DecodeError when the file has no packets, or fewer than it says."""
-    if is_cut_short(path):
+    if is_cut_short(source):
         raise DecodeError("truncated", f"the file ends before its content does; it has {len(index)} packets")
     if index.read_error:
         raise DecodeError("corrupt", f"the container breaks off after {len(index)} packets: {index.read_error}")

@@ -1,0 +1,123 @@
+"""Packets of a file that is read by ranges: its index first, then the bytes of those packets that are to be decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import av
+from av.container import InputContainer
+from av.stream import Discard
+
+from vidpipe.decode.container import Box, open_container, open_hollow, top_boxes
+from vidpipe.decode.feed import CODEC_NAMES
+from vidpipe.decode.h264 import Picture
+from vidpipe.decode.headers import header_reader
+from vidpipe.decode.packets import IndexMismatch, PacketIndex
+from vidpipe.decode.plan import Run
+from vidpipe.decode.range_file import GAP_BYTES, RangeFile, merged
+
+# Codecs whose packets FFmpeg takes from an MP4 file as they are, without looking into them.
+PLAIN_CODECS = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "prores"))
+AHEAD_BYTES = 16 << 20  # ranges fetched at once
+
+
+class RangeFeed:
+    """What `Feed` is for a local file; raises IndexMismatch where a file has to be read whole."""
+
+    def __init__(self, file: RangeFile) -> None:
+        self._file = file
+        self.container, self.stream = open_container(file)
+        try:
+            name = self.stream.codec_context.name
+            self.codec = CODEC_NAMES.get(name, name)
+            self.index = self._read_index()
+        except BaseException:
+            self.container.close()
+            raise
+        extradata = self.stream.codec_context.extradata or b""
+        self._read_header = header_reader(self.codec, self.container.format.name, extradata)
+        self._runs: Sequence[Run] = ()
+        self._targets: set[int] = set()
+
+    def close(self) -> None:
+        self.container.close()
+
+    def plan(self, runs: Sequence[Run], targets: set[int]) -> None:
+        """Say which runs come, and the positions of the wanted pictures, so that they are fetched many at a time."""
+        self._runs, self._targets = runs, targets
+
+    def run(self, run: Run) -> Iterator[tuple[int, av.Packet]]:
+        """(position, packet) of the packets that a run feeds."""
+        self._fetch_ahead(run)
+        for position in run.feed.tolist():
+            packet = self._packet(position)
+            header = self._read_header(packet)
+            if position == run.start > 0 and isinstance(header, Picture) and not header.is_clean_start:
+                raise IndexMismatch(f"decoding cannot start at the key frame of packet {position}")
+            is_idle = header is True  # AV1
+            if not is_idle or position in self._targets:
+                yield position, packet
+
+    def whole(self) -> Iterator[tuple[int, av.Packet]]:
+        raise IndexMismatch("the pictures of this file have to be counted")
+
+    def _read_index(self) -> PacketIndex:
+        format_name = self.container.format.name
+        if not format_name.startswith("mov") or self.codec not in PLAIN_CODECS:
+            raise IndexMismatch(f"{self.codec} in {format_name} is not read by ranges")
+        boxes = list(self._boxes_up_to_fragment())
+        self._file.hollow = [(box.start + box.header_bytes, box.stop) for box in boxes if box.kind == b"mdat"]
+        try:
+            with open_hollow(self._file) as container:
+                return read_hollow(container, self.stream.index)
+        finally:
+            self._file.hollow = []
+
+    def _boxes_up_to_fragment(self) -> Iterator[Box]:
+        for box in top_boxes(self._file, self._file.size_bytes):
+            if box.kind == b"moof":
+                raise IndexMismatch("fragmented MP4")
+            yield box
+
+    def _packet(self, position: int) -> av.Packet:
+        index = self.index
+        packet = av.Packet(self._file.read_at(index.offset[position], index.size[position]))
+        packet.pts, packet.dts = index.pts[position], index.dts[position]
+        packet.is_keyframe = index.is_key[position]
+        return packet
+
+    def _fetch_ahead(self, run: Run) -> None:
+        """Have the packets of a run here, and if they have to be fetched, those of the next ones, too."""
+        if self._file.has(self._ranges(run)):
+            return
+        ranges, num_bytes = [], 0
+        for later in self._runs:
+            if later.start >= run.start and num_bytes < AHEAD_BYTES:
+                wanted = merged(self._ranges(later), GAP_BYTES)
+                ranges += wanted
+                num_bytes += sum(stop - start for start, stop in wanted)
+        self._file.fetch(ranges or self._ranges(run))
+
+    def _ranges(self, run: Run) -> list[tuple[int, int]]:
+        offsets, sizes = self.index.offset, self.index.size
+        return [(offsets[position], offsets[position] + sizes[position]) for position in run.feed.tolist()]
+
+
+def read_hollow(container: InputContainer, stream_index: int) -> PacketIndex:
+    """What the packets of a stream say besides their bytes, which may be zeros."""
+    for other in container.streams:
+        if other.index != stream_index:
+            other.discard = Discard.all
+    rows = []
+    for packet in container.demux(container.streams[stream_index]):
+        if not packet.size:
+            continue
+        if packet.pos is None or packet.has_sidedata("new_extradata"):
+            raise IndexMismatch("packets that are not in the file as they are decoded")
+        rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.size, packet.pos))
+    index = PacketIndex(held=None)
+    if rows:
+        columns = map(list, zip(*rows, strict=True))
+        index.pts, index.dts, index.is_key, index.is_discard, index.size, index.offset = columns
+        index.header = [None] * len(rows)
+    return index
