@@ -34,6 +34,8 @@ class PacketIndex:
     """The packets themselves; None when they are too many to keep."""
     read_error: str | None = None
     """What stopped the demuxer before the end, if anything did."""
+    gaps: list[int] = field(default_factory=list)
+    """Positions before which packets of the file are left out."""
     offset: list[int] = field(default_factory=list)
     """Where each packet begins in a file that is read by ranges. The packets are not here then, nor their headers."""
 

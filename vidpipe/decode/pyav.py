@@ -43,7 +43,7 @@ class PyavVideo:
         self._resize = Resizer(spec)
         self._damage: list[int] = []
         self._kept: list[av.VideoFrame] | None = None
-        self._feed: Feed | RangeFeed = RangeFeed(source) if isinstance(source, RangeFile) else Feed(source)
+        self._feed: Feed | RangeFeed = RangeFeed(source, spec) if isinstance(source, RangeFile) else Feed(source)
         try:
             check_whole(source, self._feed.index)
             self.codec = self._feed.codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import av
 from av.container import InputContainer
@@ -12,9 +13,11 @@ from vidpipe.decode.container import Box, open_container, open_hollow, top_boxes
 from vidpipe.decode.feed import CODEC_NAMES
 from vidpipe.decode.h264 import Picture
 from vidpipe.decode.headers import header_reader
+from vidpipe.decode.islands import read_islands
 from vidpipe.decode.packets import IndexMismatch, PacketIndex
 from vidpipe.decode.plan import Run
 from vidpipe.decode.range_file import GAP_BYTES, RangeFile, merged
+from vidpipe.spec import ClipSpec
 
 # Codecs whose packets FFmpeg takes from an MP4 file as they are, without looking into them.
 PLAIN_CODECS = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "prores"))
@@ -24,18 +27,18 @@ AHEAD_BYTES = 16 << 20  # ranges fetched at once
 class RangeFeed:
     """What `Feed` is for a local file; raises IndexMismatch where a file has to be read whole."""
 
-    def __init__(self, file: RangeFile) -> None:
+    def __init__(self, file: RangeFile, spec: ClipSpec) -> None:
         self._file = file
         self.container, self.stream = open_container(file)
         try:
             name = self.stream.codec_context.name
             self.codec = CODEC_NAMES.get(name, name)
-            self.index = self._read_index()
+            extradata = self.stream.codec_context.extradata or b""
+            self._read_header = header_reader(self.codec, self.container.format.name, extradata)
+            self.index = self._read_index(spec)
         except BaseException:
             self.container.close()
             raise
-        extradata = self.stream.codec_context.extradata or b""
-        self._read_header = header_reader(self.codec, self.container.format.name, extradata)
         self._runs: Sequence[Run] = ()
         self._targets: set[int] = set()
 
@@ -45,9 +48,14 @@ class RangeFeed:
     def plan(self, runs: Sequence[Run], targets: set[int]) -> None:
         """Say which runs come, and the positions of the wanted pictures, so that they are fetched many at a time."""
         self._runs, self._targets = runs, targets
+        if any(run.start < gap < run.stop for run in runs for gap in self.index.gaps):
+            raise IndexMismatch("a wanted picture needs packets that were left out")
 
     def run(self, run: Run) -> Iterator[tuple[int, av.Packet]]:
         """(position, packet) of the packets that a run feeds."""
+        if self.index.held is not None:
+            yield from ((position, self.index.held[position]) for position in run.feed.tolist())
+            return
         self._fetch_ahead(run)
         for position in run.feed.tolist():
             packet = self._packet(position)
@@ -61,17 +69,32 @@ class RangeFeed:
     def whole(self) -> Iterator[tuple[int, av.Packet]]:
         raise IndexMismatch("the pictures of this file have to be counted")
 
-    def _read_index(self) -> PacketIndex:
+    def _read_index(self, spec: ClipSpec) -> PacketIndex:
         format_name = self.container.format.name
-        if not format_name.startswith("mov") or self.codec not in PLAIN_CODECS:
-            raise IndexMismatch(f"{self.codec} in {format_name} is not read by ranges")
-        boxes = list(self._boxes_up_to_fragment())
-        self._file.hollow = [(box.start + box.header_bytes, box.stop) for box in boxes if box.kind == b"mdat"]
-        try:
-            with open_hollow(self._file) as container:
-                return read_hollow(container, self.stream.index)
-        finally:
-            self._file.hollow = []
+        if format_name.startswith("mov") and self.codec in PLAIN_CODECS:
+            boxes = list(self._boxes_up_to_fragment())
+            self._file.hollow = [(box.start + box.header_bytes, box.stop) for box in boxes if box.kind == b"mdat"]
+            try:
+                with open_hollow(self._file) as container:
+                    return read_hollow(container, self.stream.index)
+            finally:
+                self._file.hollow = []
+        if format_name.startswith("matroska"):
+            return self._index_of(read_islands(self._file, self.container, self.stream, spec))
+        raise IndexMismatch(f"{self.codec} in {format_name} is not read by ranges")
+
+    def _index_of(self, islands: list[list[av.Packet]]) -> PacketIndex:
+        packets = [packet for island in islands for packet in island]
+        return PacketIndex(
+            pts=[packet.pts for packet in packets],
+            dts=[packet.dts for packet in packets],
+            is_key=[packet.is_keyframe for packet in packets],
+            is_discard=[packet.is_discard for packet in packets],
+            size=[packet.size for packet in packets],
+            header=[self._read_header(packet) for packet in packets],
+            held=packets,
+            gaps=list(accumulate(map(len, islands)))[:-1],
+        )
 
     def _boxes_up_to_fragment(self) -> Iterator[Box]:
         for box in top_boxes(self._file, self._file.size_bytes):
