@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 
 from vidpipe.decode import Video, open_video
+from vidpipe.decode.by_range.file import Range, RangeFile
 from vidpipe.decode.packets import IndexMismatch
 from vidpipe.decode.pyav import PyavVideo
-from vidpipe.decode.range_file import Range, RangeFile
 from vidpipe.errors import DecodeError
 from vidpipe.sampling import ClipPlan, plan_clips, video_duration_s
 from vidpipe.spec import ClipSpec

@@ -1,6 +1,6 @@
 """A large object of which only the wanted bytes are fetched: a sparse local copy that fills as its reader asks.
 
-Knows nothing about videos: `vidpipe.decode.range_file` decides which bytes, in a process without credentials.
+Knows nothing about videos: `vidpipe.decode.by_range.file` decides which bytes, in a process without credentials.
 """
 
 from __future__ import annotations

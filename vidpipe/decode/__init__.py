@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vidpipe.decode.by_range.file import Source
 from vidpipe.decode.pyav import PyavVideo
-from vidpipe.decode.range_file import Source
 from vidpipe.spec import ClipSpec
 
 

@@ -15,8 +15,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vidpipe.decode.by_range.file import BinaryFile, RangeFile, Source, opened, size_of
 from vidpipe.decode.h264 import H264Headers
-from vidpipe.decode.range_file import BinaryFile, RangeFile, Source, opened, size_of
 from vidpipe.errors import DecodeError
 
 SAFE_FORMATS = (
@@ -64,7 +64,9 @@ def _open(source: Source) -> InputContainer:
     with opened(source) as file:
         is_mp4 = file.read(8)[4:] == b"ftyp"
     if is_mp4:
-        container = _open_with(source, {**OPEN_OPTIONS, **NO_PICTURES})
+        # Of a fragmented file, FFmpeg reads the head of every fragment before it begins, unless it is told not to.
+        ignore_index = {"fflags": "ignidx"} if isinstance(source, RangeFile) else {}
+        container = _open_with(source, {**OPEN_OPTIONS, **NO_PICTURES, **ignore_index})
         if _is_told_by_headers(container):
             return container
         container.close()
@@ -123,7 +125,12 @@ def declared_end(file: BinaryFile, size: int) -> int:
 
 
 def _end_of_boxes(file: BinaryFile, size: int) -> int:
-    return max((box.stop for box in top_boxes(file, size)), default=0)
+    end = 0
+    for box in top_boxes(file, size):
+        if box.kind == b"moof" and isinstance(file, RangeFile):  # read by an index that knows where the last one ends
+            break
+        end = box.stop
+    return end
 
 
 class Box(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import av
@@ -26,6 +27,7 @@ class Feed:
         self.codec = CODEC_NAMES.get(name, name)
         self._ahead: Iterator[tuple[int, av.Packet]] | None = None
         self._next = 0
+        self._position_by: dict[tuple[int | None, int], int] | None = None
         try:
             self.index = read_packets(self.container, self.stream, self.codec)
         except BaseException:
@@ -89,10 +91,14 @@ class Feed:
         return enumerate(_with_first(first, packets), position)
 
     def _position_of(self, packet: av.Packet) -> int | None:
-        """Where a packet is in the stream, by its times; None when that is not sure."""
-        stamps = list(zip(self.index.pts, self.index.dts, strict=True))
-        mine = packet.pts, packet.dts
-        return stamps.index(mine) if stamps.count(mine) == 1 else None
+        """Where a packet is in the stream, by its time and size; None when that is not sure."""
+        if self._position_by is None:
+            marks = list(zip(self.index.pts, self.index.size, strict=True))
+            self._position_by = {mark: position for position, mark in enumerate(marks)}
+            for mark, number in Counter(marks).items():
+                if number > 1:
+                    del self._position_by[mark]
+        return self._position_by.get((packet.pts, packet.size))
 
 
 def _with_first(first: av.Packet, others: Iterator[av.Packet]) -> Iterator[av.Packet]:

@@ -13,13 +13,13 @@ from itertools import pairwise
 import av
 import numpy as np
 
+from vidpipe.decode.by_range.feed import RangeFeed
+from vidpipe.decode.by_range.file import RangeFile, Source
 from vidpipe.decode.container import is_cut_short
 from vidpipe.decode.feed import Feed
 from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex
 from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.plan import Pictures, Run, damaged, plan_runs
-from vidpipe.decode.range_feed import RangeFeed
-from vidpipe.decode.range_file import RangeFile, Source
 from vidpipe.decode.resize import Resizer
 from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import av
-from av.container import InputContainer
-from av.stream import Discard
 
-from vidpipe.decode.container import Box, open_container, open_hollow, top_boxes
+from vidpipe.decode.by_range.cues import read_islands
+from vidpipe.decode.by_range.file import GAP_BYTES, RangeFile, merged
+from vidpipe.decode.by_range.fragments import fragment_groups, read_fragments
+from vidpipe.decode.by_range.mp4 import PLAIN_CODECS, read_plain
+from vidpipe.decode.container import Box, open_container, top_boxes
 from vidpipe.decode.feed import CODEC_NAMES
 from vidpipe.decode.h264 import Picture
 from vidpipe.decode.headers import header_reader
-from vidpipe.decode.islands import read_islands
 from vidpipe.decode.packets import IndexMismatch, PacketIndex
 from vidpipe.decode.plan import Run
-from vidpipe.decode.range_file import GAP_BYTES, RangeFile, merged
 from vidpipe.spec import ClipSpec
 
-# Codecs whose packets FFmpeg takes from an MP4 file as they are, without looking into them.
-PLAIN_CODECS = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "prores"))
 AHEAD_BYTES = 16 << 20  # ranges fetched at once
 
 
@@ -72,13 +70,11 @@ class RangeFeed:
     def _read_index(self, spec: ClipSpec) -> PacketIndex:
         format_name = self.container.format.name
         if format_name.startswith("mov") and self.codec in PLAIN_CODECS:
-            boxes = list(self._boxes_up_to_fragment())
-            self._file.hollow = [(box.start + box.header_bytes, box.stop) for box in boxes if box.kind == b"mdat"]
-            try:
-                with open_hollow(self._file) as container:
-                    return read_hollow(container, self.stream.index)
-            finally:
-                self._file.hollow = []
+            boxes = self._boxes_up_to_fragment()
+            if boxes[-1].kind != b"moof":
+                return read_plain(self._file, boxes, self.stream.index)
+            groups = fragment_groups(self._file, boxes, self.stream.id)
+            return read_fragments(self._file, groups, self.stream, spec)
         if format_name.startswith("matroska"):
             return self._index_of(read_islands(self._file, self.container, self.stream, spec))
         raise IndexMismatch(f"{self.codec} in {format_name} is not read by ranges")
@@ -96,15 +92,18 @@ class RangeFeed:
             gaps=list(accumulate(map(len, islands)))[:-1],
         )
 
-    def _boxes_up_to_fragment(self) -> Iterator[Box]:
+    def _boxes_up_to_fragment(self) -> list[Box]:
+        boxes = []
         for box in top_boxes(self._file, self._file.size_bytes):
+            boxes.append(box)
             if box.kind == b"moof":
-                raise IndexMismatch("fragmented MP4")
-            yield box
+                break
+        return boxes
 
     def _packet(self, position: int) -> av.Packet:
         index = self.index
-        packet = av.Packet(self._file.read_at(index.offset[position], index.size[position]))
+        packet = av.Packet(index.size[position])  # not of the bytes: decoders read a little beyond them, too
+        packet.update(self._file.read_at(index.offset[position], index.size[position]))
         packet.pts, packet.dts = index.pts[position], index.dts[position]
         packet.is_keyframe = index.is_key[position]
         return packet
@@ -124,23 +123,3 @@ class RangeFeed:
     def _ranges(self, run: Run) -> list[tuple[int, int]]:
         offsets, sizes = self.index.offset, self.index.size
         return [(offsets[position], offsets[position] + sizes[position]) for position in run.feed.tolist()]
-
-
-def read_hollow(container: InputContainer, stream_index: int) -> PacketIndex:
-    """What the packets of a stream say besides their bytes, which may be zeros."""
-    for other in container.streams:
-        if other.index != stream_index:
-            other.discard = Discard.all
-    rows = []
-    for packet in container.demux(container.streams[stream_index]):
-        if not packet.size:
-            continue
-        if packet.pos is None or packet.has_sidedata("new_extradata"):
-            raise IndexMismatch("packets that are not in the file as they are decoded")
-        rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.size, packet.pos))
-    index = PacketIndex(held=None)
-    if rows:
-        columns = map(list, zip(*rows, strict=True))
-        index.pts, index.dts, index.is_key, index.is_discard, index.size, index.offset = columns
-        index.header = [None] * len(rows)
-    return index

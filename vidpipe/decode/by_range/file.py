@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import BinaryIO
 
 Range = tuple[int, int]
@@ -23,13 +24,15 @@ class RangeFile:
     """A binary file, read by position, over a sparse local copy of `size_bytes` at `path`.
 
     `fetch` brings ranges into the copy. What is missing of the `hollow` ranges reads as zeros instead: enough for a
-    demuxer that knows from its index where each packet lies.
+    demuxer that knows from its index where each packet lies. `disguise` gives the bytes that are read at some places
+    instead of the file's own.
     """
 
     def __init__(self, path: str, size_bytes: int, have: list[Range], fetch: Callable[[list[Range]], None]) -> None:
         self.path = path
         self.size_bytes = size_bytes
         self.hollow: list[Range] = []
+        self.disguise: list[tuple[int, bytes]] = []
         self._have = sorted(have)
         self._fetch = fetch
         self._position = 0
@@ -62,10 +65,17 @@ class RangeFile:
         stop = min(start + num_bytes, self.size_bytes)
         if start >= stop:
             return b""
+        at = bisect_right(self.disguise, start, key=itemgetter(0))
+        if at and start < self.disguise[at - 1][0] + len(self.disguise[at - 1][1]):
+            data = self.disguise[at - 1][1][start - self.disguise[at - 1][0] :][: stop - start]
+            self._position += len(data)
+            return data
+        if at < len(self.disguise):
+            stop = min(stop, self.disguise[at][0])
         known_to = self._known_to(start)
         hollow_to = _end_of(self.hollow, start)
         if known_to == start == hollow_to:
-            self._fetch_missed(start, stop)
+            self._fetch_missed(start)
             known_to = self._known_to(start)
         if known_to > start:
             data = os.pread(self._descriptor, min(stop, known_to) - start, start)
@@ -91,10 +101,10 @@ class RangeFile:
     def fetch_whole(self) -> None:
         self.fetch([(0, self.size_bytes)])
 
-    def _fetch_missed(self, start: int, stop: int) -> None:
+    def _fetch_missed(self, start: int) -> None:
         follows = self._miss_end <= start <= self._miss_end + GAP_BYTES
         self._miss_bytes = min(2 * self._miss_bytes, MAX_MISS_BYTES) if follows else MISS_BYTES
-        end = self.size_bytes if self.size_bytes - start <= TAIL_BYTES else max(stop, start + self._miss_bytes)
+        end = self.size_bytes if self.size_bytes - start <= TAIL_BYTES else start + self._miss_bytes
         self._miss_end = min(end, self._next_known(start))
         self.fetch([(start, self._miss_end)])
 

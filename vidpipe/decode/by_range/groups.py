@@ -1,0 +1,67 @@
+"""Groups of pictures as a file's own index lists them, and which of them hold the frames that a clip wants."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidpipe.decode.by_range.file import MISS_BYTES, Range
+from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch
+from vidpipe.sampling import LAST_FRAMES, ROUNDING_S, video_duration_s, wanted_times_s
+from vidpipe.spec import ClipSpec
+
+SPARE = 0.15  # of a group's bytes, fetched beyond where the wanted picture is likely to end
+
+
+@dataclass(frozen=True)
+class Group:
+    """A key frame and what follows it up to the next one: bytes `start` to before `stop` of the file."""
+
+    stamp: int
+    start: int
+    stop: int
+
+
+def wanted_stamps(first: int, end: Sequence[int], seconds: float, spec: ClipSpec) -> np.ndarray:
+    """The timestamps at which a clip looks at the screen, of a video whose first stamp and whose last ones are known.
+
+    The first frame's own is always among them. `seconds` is how long one unit of the stamps is.
+    """
+    times_s = (np.sort(end) - first) * seconds
+    if len(times_s) < LAST_FRAMES:
+        raise IndexMismatch(f"the last key frame is only {len(times_s)} frames before the end")
+    wanted_s = wanted_times_s(video_duration_s(times_s), spec)
+    if wanted_s is None:
+        raise IndexMismatch(f"sampling {spec.sampling} goes by the number of frames")
+    return first + (np.append(0.0, wanted_s) + ROUNDING_S) / seconds
+
+
+def last_wanted(groups: list[Group], stamps: np.ndarray) -> dict[int, float]:
+    """By number, the groups in which there are wanted stamps, and the latest one in each."""
+    starts = [group.stamp for group in groups]
+    return {max(bisect_right(starts, stamp) - 1, 0): stamp for stamp in sorted(stamps.tolist())}
+
+
+def likely_ranges(groups: list[Group], wanted: dict[int, float], key_bytes: int) -> list[Range]:
+    """Where in the file the groups' packets up to the wanted stamps lie, if all but the key frame are of one size."""
+    ranges = [
+        (groups[number].start, _likely_end(groups[number], groups[number + 1], last, key_bytes))
+        for number, last in wanted.items()
+        if number + 1 < len(groups)
+    ]
+    num_bytes = sum(stop - start for start, stop in ranges)
+    if num_bytes > min(HOLD_BYTES, (groups[-1].stop - groups[0].start) // 2):
+        raise IndexMismatch("too much of the file is wanted")
+    return ranges
+
+
+def _likely_end(group: Group, following: Group, last: float, key_bytes: int) -> int:
+    num_bytes = following.start - group.start
+    share = (last - group.stamp) / (following.stamp - group.stamp) + SPARE
+    if share >= 1:  # pictures of the following group have to be seen, too
+        return following.start + MISS_BYTES
+    end = group.start + int(key_bytes + share * max(num_bytes - key_bytes, 0))
+    return end if following.start - end > MISS_BYTES else following.start
