@@ -33,7 +33,7 @@ class RangeFile:
         self.size_bytes = size_bytes
         self.hollow: list[Range] = []
         self.disguise: list[tuple[int, bytes]] = []
-        self._have = sorted(have)
+        self._have = merged([(start, stop) for start, stop in have], 0)
         self._fetch = fetch
         self._position = 0
         self._miss_end, self._miss_bytes = max((stop for _, stop in have), default=0), MISS_BYTES
