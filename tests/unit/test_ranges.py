@@ -58,6 +58,11 @@ BY_RANGES: dict[str, Callable[[Path], None]] = {
     "av1.mp4": partial(long_film, codec="libsvtav1", options=svt("pred-struct=2")),
     "av1.mkv": partial(long_film, codec="libsvtav1", options=svt("pred-struct=2")),
     "mpeg4.mp4": partial(long_film, codec="mpeg4", options={"g": "12", "bf": "2"}),
+    "mpeg4.avi": partial(long_film, codec="mpeg4", options={"g": "12"}),
+    "mpeg4_b.avi": partial(long_film, codec="mpeg4", options={"g": "12", "bf": "2"}),
+    "mpeg4_sound.avi": partial(long_film, codec="mpeg4", options={"g": "12", "bf": "2"}, beside="mp2"),
+    "msmpeg4.avi": partial(long_film, codec="msmpeg4", options={"g": "12"}),
+    "mjpeg.avi": partial(long_film, codec="mjpeg", pixel_format="yuvj420p"),
     "mjpeg.mp4": partial(long_film, codec="mjpeg", pixel_format="yuvj420p"),
 }  # fmt: skip
 

@@ -7,9 +7,9 @@ from itertools import accumulate
 
 import av
 
-from vidpipe.decode.by_range.cues import read_islands
 from vidpipe.decode.by_range.file import GAP_BYTES, RangeFile, merged
 from vidpipe.decode.by_range.fragments import fragment_groups, read_fragments
+from vidpipe.decode.by_range.islands import read_islands
 from vidpipe.decode.by_range.mp4 import PLAIN_CODECS, read_plain
 from vidpipe.decode.container import Box, open_container, top_boxes
 from vidpipe.decode.feed import CODEC_NAMES
@@ -75,7 +75,7 @@ class RangeFeed:
                 return read_plain(self._file, boxes, self.stream.index)
             groups = fragment_groups(self._file, boxes, self.stream.id)
             return read_fragments(self._file, groups, self.stream, spec)
-        if format_name.startswith("matroska"):
+        if format_name.startswith("matroska") or format_name == "avi":
             return self._index_of(read_islands(self._file, self.container, self.stream, spec))
         raise IndexMismatch(f"{self.codec} in {format_name} is not read by ranges")
 

@@ -39,10 +39,13 @@ def wanted_stamps(first: int, end: Sequence[int], seconds: float, spec: ClipSpec
     return first + (np.append(0.0, wanted_s) + ROUNDING_S) / seconds
 
 
-def last_wanted(groups: list[Group], stamps: np.ndarray) -> dict[int, float]:
-    """By number, the groups in which there are wanted stamps, and the latest one in each."""
+def last_wanted(groups: list[Group], stamps: np.ndarray, early: int = 0) -> dict[int, float]:
+    """By number, the groups in which there are wanted stamps, and the latest one in each.
+
+    A stamp less than `early` after a group's own counts to the group before.
+    """
     starts = [group.stamp for group in groups]
-    return {max(bisect_right(starts, stamp) - 1, 0): stamp for stamp in sorted(stamps.tolist())}
+    return {max(bisect_right(starts, stamp - early) - 1, 0): stamp for stamp in sorted(stamps.tolist())}
 
 
 def likely_ranges(groups: list[Group], wanted: dict[int, float], key_bytes: int) -> list[Range]:
