@@ -31,6 +31,7 @@ TOLD_BY_HEADERS = frozenset(("hevc", "vp9", "libdav1d", "av1"))
 TOP_LEVEL_BOXES = frozenset(
     b"ftyp styp moov moof mdat mfra free skip wide pnot PICT meta udta uuid sidx ssix prft emsg pdin imda junk".split()
 )
+FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 MAX_PIXELS = 1 << 27  # of one picture: 16k video has 2**27
 PLAYLIST_MARKS = (
     *(b"#extm3u", b"ffconcat", b"v=0\r", b"v=0\n"),
@@ -115,7 +116,7 @@ def is_cut_short(source: Source) -> bool:
 def declared_end(file: BinaryFile, size: int) -> int:
     """The length that ISO boxes, RIFF chunks or EBML elements at the top level add up to; 0 when there are none."""
     head = file.read(16)
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
+    if head[4:8] in FIRST_BOXES:
         return _end_of_boxes(file, size)
     if head[:4] == b"RIFF":
         return _end_of_lists(file, size)

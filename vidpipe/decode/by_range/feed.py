@@ -11,7 +11,7 @@ from vidpipe.decode.by_range.file import GAP_BYTES, RangeFile, merged
 from vidpipe.decode.by_range.fragments import fragment_groups, read_fragments
 from vidpipe.decode.by_range.islands import read_islands
 from vidpipe.decode.by_range.mp4 import PLAIN_CODECS, read_plain
-from vidpipe.decode.container import Box, open_container, top_boxes
+from vidpipe.decode.container import FIRST_BOXES, Box, open_container, top_boxes
 from vidpipe.decode.feed import CODEC_NAMES
 from vidpipe.decode.h264 import Picture
 from vidpipe.decode.headers import header_reader
@@ -27,6 +27,9 @@ class RangeFeed:
 
     def __init__(self, file: RangeFile, spec: ClipSpec) -> None:
         self._file = file
+        self._boxes = self._boxes_up_to_fragment()
+        # At once, as FFmpeg reads it piece by piece.
+        file.fetch([(box.start, box.stop) for box in self._boxes if box.kind == b"moov"])
         self.container, self.stream = open_container(file)
         try:
             name = self.stream.codec_context.name
@@ -70,10 +73,9 @@ class RangeFeed:
     def _read_index(self, spec: ClipSpec) -> PacketIndex:
         format_name = self.container.format.name
         if format_name.startswith("mov") and self.codec in PLAIN_CODECS:
-            boxes = self._boxes_up_to_fragment()
-            if boxes[-1].kind != b"moof":
-                return read_plain(self._file, boxes, self.stream.index)
-            groups = fragment_groups(self._file, boxes, self.stream.id)
+            if self._boxes[-1].kind != b"moof":
+                return read_plain(self._file, self._boxes, self.stream.index)
+            groups = fragment_groups(self._file, self._boxes, self.stream.id)
             return read_fragments(self._file, groups, self.stream, spec)
         if format_name.startswith("matroska") or format_name == "avi":
             return self._index_of(read_islands(self._file, self.container, self.stream, spec))
@@ -93,7 +95,10 @@ class RangeFeed:
         )
 
     def _boxes_up_to_fragment(self) -> list[Box]:
-        boxes = []
+        """The boxes of an MP4 file."""
+        boxes: list[Box] = []
+        if self._file.read_at(0, 8)[4:] not in FIRST_BOXES:
+            return boxes
         for box in top_boxes(self._file, self._file.size_bytes):
             boxes.append(box)
             if box.kind == b"moof":

@@ -24,6 +24,7 @@ from vidpipe.spec import ClipSpec
 
 LAST_BOX_BYTES = 16
 MAX_INDEX_BYTES = 64 << 20
+TAIL_BYTES = 64 << 10  # the index at the end is shorter, most of the time
 HEAD_BYTES = 64 << 10  # of a fragment: its own index is shorter, most of the time
 
 
@@ -127,6 +128,7 @@ def _payloads(file: RangeFile, group: Group) -> list[Range]:
 
 def _random_access(file: RangeFile, track_id: int) -> tuple[list[tuple[int, int]], int] | None:
     """(time, place of the fragment) of each key frame in the file's last box (mfra), and where that box begins."""
+    file.fetch([(file.size_bytes - TAIL_BYTES, file.size_bytes)])
     size, kind, _, num_bytes = struct.unpack(">I4sII", file.read_at(file.size_bytes - LAST_BOX_BYTES, LAST_BOX_BYTES))
     if (size, kind) != (LAST_BOX_BYTES, b"mfro") or not 8 < num_bytes < min(MAX_INDEX_BYTES, file.size_bytes):
         return None

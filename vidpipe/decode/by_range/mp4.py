@@ -32,7 +32,7 @@ def read_hollow(file: RangeFile, stream_index: int) -> PacketIndex:
             for packet in container.demux(container.streams[stream_index]):
                 if not packet.size:
                     continue
-                if packet.pos is None or packet.has_sidedata("new_extradata"):
+                if packet.pos is None or packet.is_corrupt or packet.has_sidedata("new_extradata"):
                     raise IndexMismatch("packets that are not in the file as they are decoded")
                 rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.size, packet.pos))
     finally:
