@@ -97,6 +97,10 @@ def truncated(encoding: Encoding, percent: int) -> Maker:
     return changed(encoding, lambda whole: whole[: len(whole) * percent // 100])
 
 
+def zero_second_fragment(whole: bytes) -> bytes:
+    return patched(whole, whole.index(b"moof", whole.index(b"moof") + 4) - 4, bytes(64))
+
+
 def zero_middle(whole: bytes) -> bytes:
     """Zeros from 40 to 60 % of the media data."""
     start, size = box(whole, b"mdat")
@@ -208,6 +212,8 @@ MADE: dict[str, tuple[Maker, str | set[str]]] = {
     "mkv_50.mkv": (truncated(ENCODINGS["h264_mkv"], 50), "truncated"),
     "mkv_90.mkv": (truncated(ENCODINGS["h264_mkv"], 90), "truncated"),
     "zeroed_middle.mp4": (changed(ENCODINGS["h264_mp4"], zero_middle), "corrupt"),
+    # FFmpeg ends such a file at the fragment that is lost, without an error.
+    "lost_fragment.mp4": (changed(ENCODINGS["h264_fragmented_mp4"], zero_second_fragment), "corrupt"),
     # An upload that broke off, or a writer that was killed, looks the same.
     "no_moov.mp4": (changed(FASTSTART, without_moov), {"truncated", "corrupt"}),
     "audio_aac.mp4": (audio_only("aac", "mp4"), "no_video_stream"),

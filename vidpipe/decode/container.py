@@ -113,8 +113,19 @@ def is_cut_short(source: Source) -> bool:
         return declared_end(file, size) > size
 
 
+def lacks_fragments(path: str) -> bool:
+    """True when the boxes of an MP4 file break off before the index of its fragments: FFmpeg then stops in silence."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        file.seek(max(size - 16, 0))
+        if file.read(8)[4:] != b"mfro":
+            return False
+        return declared_end(file, size) < size
+
+
 def declared_end(file: BinaryFile, size: int) -> int:
     """The length that ISO boxes, RIFF chunks or EBML elements at the top level add up to; 0 when there are none."""
+    file.seek(0)
     head = file.read(16)
     if head[4:8] in FIRST_BOXES:
         return _end_of_boxes(file, size)
@@ -151,7 +162,7 @@ def top_boxes(file: BinaryFile, size: int, position: int = 0) -> Iterator[Box]:
         header_bytes, length = 8, struct.unpack(">I", header[:4])[0]
         if length == 1 and len(header) == 16:
             header_bytes, length = 16, struct.unpack(">Q", header[8:])[0]
-        elif length == 0:  # to the end of the file
+        elif length == 0 and header[4:8] in TOP_LEVEL_BOXES:  # to the end of the file
             length = size - position
         if length < 8 or (position + length > size and header[4:8] not in TOP_LEVEL_BOXES):
             return  # no box: trailing bytes of something else, such as an ID3 tag

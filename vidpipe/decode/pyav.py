@@ -15,7 +15,7 @@ import numpy as np
 
 from vidpipe.decode.by_range.feed import RangeFeed
 from vidpipe.decode.by_range.file import RangeFile, Source
-from vidpipe.decode.container import is_cut_short
+from vidpipe.decode.container import is_cut_short, lacks_fragments
 from vidpipe.decode.feed import Feed
 from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex
 from vidpipe.decode.pictures import know_pictures
@@ -231,6 +231,10 @@ def check_whole(source: Source, index: PacketIndex) -> None:
     """Raise DecodeError when the file has no packets, or fewer than it says."""
     if is_cut_short(source):
         raise DecodeError("truncated", f"the file ends before its content does; it has {len(index)} packets")
+    if isinstance(source, str) and lacks_fragments(source):
+        raise DecodeError(
+            "corrupt", f"the fragments break off before the index at the file's end; {len(index)} packets"
+        )
     if index.read_error:
         raise DecodeError("corrupt", f"the container breaks off after {len(index)} packets: {index.read_error}")
     if not len(index):

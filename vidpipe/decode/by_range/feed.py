@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -37,6 +38,9 @@ class RangeFeed:
             extradata = self.stream.codec_context.extradata or b""
             self._read_header = header_reader(self.codec, self.container.format.name, extradata)
             self.index = self._read_index(spec)
+        except (av.error.FFmpegError, struct.error, IndexError, StopIteration) as error:
+            self.container.close()
+            raise IndexMismatch(f"an index that cannot be read: {error}") from None
         except BaseException:
             self.container.close()
             raise

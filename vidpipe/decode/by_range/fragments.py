@@ -25,6 +25,7 @@ from vidpipe.spec import ClipSpec
 LAST_BOX_BYTES = 16
 MAX_INDEX_BYTES = 64 << 20
 TAIL_BYTES = 64 << 10  # the index at the end is shorter, most of the time
+NEAR_S = 1.0  # by which index and fragment may differ: one may give the key frame's time, the other the earliest
 HEAD_BYTES = 64 << 10  # of a fragment: its own index is shorter, most of the time
 
 
@@ -46,6 +47,7 @@ def read_fragments(file: RangeFile, groups: list[Group], stream: VideoStream, sp
         chosen |= more
         index = _read_chosen(file, groups, chosen, stream.index)
         more = _beyond(index, groups, chosen, wanted)
+    _check_times(index, groups, chosen, seconds)
     after_gap = sorted(groups[number].start for number in chosen if number and number - 1 not in chosen)
     return replace(index, gaps=[bisect_left(index.offset, start) for start in after_gap])
 
@@ -57,6 +59,15 @@ def _read_chosen(file: RangeFile, groups: list[Group], chosen: set[int], stream_
     if not len(index) or None in index.pts or None in index.dts or index.offset != sorted(index.offset):
         raise IndexMismatch("fragments whose packets have no times, or are in no order")
     return index
+
+
+def _check_times(index: PacketIndex, groups: list[Group], chosen: set[int], seconds: float) -> None:
+    """Raise IndexMismatch where a fragment is not at the time that the file's index gives it."""
+    for number in chosen:
+        start, stop = _positions(index, groups[number])
+        late = min(_times(index.pts[start:stop]), default=groups[number].stamp) - groups[number].stamp
+        if abs(late) * seconds > NEAR_S:
+            raise IndexMismatch(f"the fragment at byte {groups[number].start} is not at the time in the index")
 
 
 def _beyond(index: PacketIndex, groups: list[Group], chosen: set[int], wanted: dict[int, float]) -> set[int]:

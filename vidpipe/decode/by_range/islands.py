@@ -60,10 +60,12 @@ def read_islands(
 def check_avi(stream: VideoStream, beginning: av.Packet) -> None:
     """Raise IndexMismatch where packets may hold no picture, or two, or where their order tells nothing."""
     name = stream.codec_context.name
+    sizes = [entry.size for entry in stream.index_entries]
+    if len(sizes) != stream.frames:
+        raise IndexMismatch(f"an index of {len(sizes)} packets, where the header says {stream.frames}")
     if name == "mpeg4":
-        sizes = [entry.size for entry in stream.index_entries if entry.size]
-        extradata = stream.codec_context.extradata or b""
-        if announces_packing(extradata) or announces_packing(bytes(beginning)) or min(sizes) < EMPTY_VOP_BYTES:
+        is_packed = announces_packing((stream.codec_context.extradata or b"") + bytes(beginning))
+        if is_packed or min(size for size in sizes if size) < EMPTY_VOP_BYTES:
             raise IndexMismatch("packets that may hold no picture, or two")
     elif name not in IN_ORDER_CODECS | INTRA_ONLY_CODECS:
         raise IndexMismatch(f"{name} in AVI")
