@@ -24,10 +24,11 @@ SAFE_FORMATS = (
     "h264,hevc,ivf,obu,gif,mxf,rm,dv,mjpeg,wtv,nut,apng"
 )
 OPEN_OPTIONS = {"format_whitelist": SAFE_FORMATS, "protocol_whitelist": "file,pipe"}
-# FFmpeg decodes pictures while it opens a file, which takes 1 to 15 ms. With these options it does not.
-NO_PICTURES = {"skip_frame": "all"}
-# In MP4, it learns nothing from the pictures of these that their headers do not tell; see `_is_told_by_headers`.
-TOLD_BY_HEADERS = frozenset(("hevc", "vp9", "libdav1d", "av1"))
+# FFmpeg starts decoders and decodes pictures while it opens a file, which takes 1 to 15 ms. With no decoder by that
+# name it does not.
+NO_DECODERS = {"codec_whitelist": "none"}
+# It learns nothing from the pictures of these that their headers do not tell; see `_is_told_by_headers`.
+TOLD_BY_HEADERS = frozenset(("hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "mjpeg"))
 TOP_LEVEL_BOXES = frozenset(
     b"ftyp styp moov moof mdat mfra free skip wide pnot PICT meta udta uuid sidx ssix prft emsg pdin imda junk".split()
 )
@@ -63,11 +64,12 @@ def open_container(source: Source) -> tuple[InputContainer, VideoStream]:
 
 def _open(source: Source) -> InputContainer:
     with opened(source) as file:
-        is_mp4 = file.read(8)[4:] == b"ftyp"
-    if is_mp4:
+        start = file.read(8)
+    is_mp4 = start[4:] == b"ftyp"
+    if is_mp4 or start[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):  # Matroska and WebM, AVI
         # Of a fragmented file, FFmpeg reads the head of every fragment before it begins, unless it is told not to.
-        ignore_index = {"fflags": "ignidx"} if isinstance(source, RangeFile) else {}
-        container = _open_with(source, {**OPEN_OPTIONS, **NO_PICTURES, **ignore_index})
+        ignore_index = {"fflags": "ignidx"} if is_mp4 and isinstance(source, RangeFile) else {}
+        container = _open_with(source, {**OPEN_OPTIONS, **NO_DECODERS, **ignore_index})
         if _is_told_by_headers(container):
             return container
         container.close()
@@ -82,13 +84,16 @@ def _open_with(source: Source, options: dict[str, str]) -> InputContainer:
 
 def open_hollow(file: RangeFile) -> InputContainer:
     """The container again, for its packets' times and places alone: nothing looks into their bytes."""
-    return _open_with(file, {**OPEN_OPTIONS, **NO_PICTURES, "fflags": "noparse", "probesize": "2048"})
+    return _open_with(file, {**OPEN_OPTIONS, **NO_DECODERS, "fflags": "noparse", "probesize": "2048"})
 
 
 def _is_told_by_headers(container: InputContainer) -> bool:
-    """False where FFmpeg has to see pictures: to choose between streams, or to learn how far H.264 reorders them."""
+    """False where FFmpeg has to see pictures: to choose between streams, or to learn how far H.264 reorders them.
+
+    Or how large they are: AVI says it, MP4 of MPEG-4 pictures does not.
+    """
     videos = container.streams.video
-    if len(videos) != 1 or videos[0].codec_context is None:
+    if len(videos) != 1 or videos[0].codec_context is None or not videos[0].codec_context.width:
         return False
     context = videos[0].codec_context
     if context.name == "h264":
