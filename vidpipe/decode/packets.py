@@ -78,9 +78,10 @@ def is_packed(container: InputContainer, stream: VideoStream) -> bool:
 def video_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """The packets of a stream from where the container stands, one picture each."""
     packets = (packet for packet in _demux(container, stream) if packet.size)
-    if not is_packed(container, stream):
-        yield from packets
-        return
+    return _unpacked(packets, stream) if is_packed(container, stream) else packets
+
+
+def _unpacked(packets: Iterator[av.Packet], stream: VideoStream) -> Iterator[av.Packet]:
     # Before the first packet that announces them there are none, and looking for them takes 3 % of a decode.
     is_announced = announces_packing(stream.codec_context.extradata or b"")
     unpack = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Pictures:
     is_stamped: bool
     """The packets carry these stamps themselves; otherwise they have to be given them before they are decoded."""
 
-    @property
+    @cached_property
     def in_order(self) -> np.ndarray:
         """Positions of the shown pictures in presentation order: frame i is the picture at position in_order[i]."""
         order = np.argsort(self.stamp, kind="stable")

@@ -101,7 +101,6 @@ class PyavVideo:
     def _frames_by_plan(self, pictures: Pictures, positions: np.ndarray) -> Iterator[np.ndarray]:
         remaining = iter(pictures.stamp[positions].tolist())
         stamp = next(remaining, None)
-        position_of = {time: position for position, time in enumerate(pictures.stamp.tolist())}
         targets = set(positions.tolist())
         runs = plan_runs(pictures, sorted(targets))
         self._feed.plan(runs, targets)
@@ -109,19 +108,22 @@ class PyavVideo:
             self._damage = []
             shown = None
             for picture in self._decode_run(run, pictures, targets):
-                if picture.pts is not None:
-                    if shown is not None and picture.pts < shown:
-                        raise IndexMismatch(f"picture at timestamp {picture.pts} shown after that at {shown}")
-                    shown = picture.pts
-                if picture.is_corrupt and picture.pts in position_of:
-                    self._damage.append(position_of[picture.pts])
-                if picture.pts == stamp:
+                time = picture.pts
+                if time is None:
+                    continue
+                if shown is not None and time < shown:
+                    raise IndexMismatch(f"picture at timestamp {time} shown after that at {shown}")
+                shown = time
+                if picture.is_corrupt:
+                    self._damage += np.flatnonzero(pictures.stamp == time).tolist()
+                if time == stamp:
                     yield self._resize(picture)
                     stamp = next(remaining, None)
-            wanted = [target for target in sorted(targets) if run.start <= target < run.stop]
-            hit = damaged(pictures, wanted, self._damage)
-            if hit:
-                raise DecodeError("corrupt", f"{len(hit)} of {len(wanted)} frames wanted there cannot be decoded")
+            if self._damage:
+                wanted = [target for target in sorted(targets) if run.start <= target < run.stop]
+                hit = damaged(pictures, wanted, self._damage)
+                if hit:
+                    raise DecodeError("corrupt", f"{len(hit)} of {len(wanted)} frames wanted there cannot be decoded")
         if stamp is not None:
             raise IndexMismatch(f"no picture at timestamp {stamp}")
 
@@ -187,17 +189,19 @@ class PyavVideo:
     def _decode_run(self, run: Run, pictures: Pictures, targets: set[int]) -> Iterator[av.VideoFrame]:
         """The pictures of one run; those that are not wanted may be missing."""
         skips = self.codec in NONREF_CODECS
-        is_begun = False
+        is_begun, skips_now = False, None
         for position, packet in self._feed.run(run):
             if not is_begun:  # a file that is read again has a decoder of its own
                 self._begin()
                 is_begun = True
-            if skips:
-                self._feed.stream.codec_context.skip_frame = "DEFAULT" if position in targets else "NONREF"
+            skips_this = skips and position not in targets
+            if skips_this is not skips_now:
+                self._feed.stream.codec_context.skip_frame = "NONREF" if skips_this else "DEFAULT"
+                skips_now = skips_this
             if not pictures.is_stamped:
                 packet.pts, packet.dts = int(pictures.stamp[position]), position
             yield from self._decode(packet, position)
-        if skips:
+        if skips_now:
             self._feed.stream.codec_context.skip_frame = "DEFAULT"
         yield from self._decode(None, run.stop)
 

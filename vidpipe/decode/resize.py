@@ -58,13 +58,14 @@ class Resizer:
         scaled = scaled_size(self.height, self.width, self.spec)
         height, width = reversed(scaled) if sideways else scaled
         shrinks = height <= picture.height and width <= picture.width
+        # To planes of R, G and B: faster than to RGB pixels, and exact to a level, where those come out 1.5 too dark.
         image = self._reformatter.reformat(
             picture,
             width,
             height,
-            "rgb24" if self.spec.color == "rgb" else "gray",
+            "gbrp" if self.spec.color == "rgb" else "gray",
             interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
             threads=1,
         ).to_ndarray()
         image = image.reshape(height, width, -1)
-        return fit(np.rot90(image, num_quarter_turns), self.spec)
+        return fit(np.rot90(image, num_quarter_turns) if num_quarter_turns else image, self.spec)
