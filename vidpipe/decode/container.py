@@ -25,9 +25,8 @@ SAFE_FORMATS = (
 )
 OPEN_OPTIONS = {"format_whitelist": SAFE_FORMATS, "protocol_whitelist": "file,pipe"}
 # FFmpeg starts decoders and decodes pictures while it opens a file, which takes 1 to 15 ms. With no decoder by that
-# name it does not. And it looks into the packets as they pass by, for what MP4 tells about them anyway.
+# name it does not. And unless `noparse`, it looks into all packets, for what MP4 tells about them anyway.
 NO_DECODERS = {"codec_whitelist": "none"}
-NO_PARSERS = "noparse"
 # It learns nothing from the pictures of these that their headers do not tell; see `_is_told_by_headers`.
 TOLD_BY_HEADERS = frozenset(("hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "mjpeg"))
 TOP_LEVEL_BOXES = frozenset(
@@ -66,11 +65,15 @@ def open_container(source: Source) -> tuple[InputContainer, VideoStream]:
 def _open(source: Source) -> InputContainer:
     with opened(source) as file:
         start = file.read(8)
-    is_mp4 = start[4:] == b"ftyp"
-    if is_mp4 or start[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):  # Matroska and WebM, AVI
+    if start[4:] == b"ftyp":
         # Of a fragmented file, FFmpeg reads the head of every fragment before it begins, unless it is told not to.
-        flags = NO_PARSERS + ("+ignidx" if isinstance(source, RangeFile) else "")
-        container = _open_with(source, {**OPEN_OPTIONS, **NO_DECODERS, **({"fflags": flags} if is_mp4 else {})})
+        flags = "noparse+ignidx" if isinstance(source, RangeFile) else "noparse"
+        container = _open_with(source, {**OPEN_OPTIONS, **NO_DECODERS, "fflags": flags})
+        if _is_told_by_headers(container):
+            return container
+        container.close()
+    elif start[:4] in (b"\x1aE\xdf\xa3", b"RIFF") and not isinstance(source, RangeFile):  # Matroska and WebM, AVI
+        container = _open_with(source, {**OPEN_OPTIONS, **NO_DECODERS})
         if _is_told_by_headers(container):
             return container
         container.close()
@@ -85,7 +88,7 @@ def _open_with(source: Source, options: dict[str, str]) -> InputContainer:
 
 def open_hollow(file: RangeFile) -> InputContainer:
     """The container again, for its packets' times and places alone: nothing looks into their bytes."""
-    return _open_with(file, {**OPEN_OPTIONS, **NO_DECODERS, "fflags": NO_PARSERS, "probesize": "2048"})
+    return _open_with(file, {**OPEN_OPTIONS, **NO_DECODERS, "fflags": "noparse", "probesize": "2048"})
 
 
 def _is_told_by_headers(container: InputContainer) -> bool:
