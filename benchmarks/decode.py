@@ -24,12 +24,12 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 from content import FIGHTS, decode_content
-from decoders import DECODE_ALL, DECODERS, FULL_DECODE, PACKETS, THUMBNAIL_PX, VIDPIPE, Indices
+from decoders import DECODE_ALL, DECODERS, FLOORS, FULL_DECODE, THUMBNAIL_PX, VIDPIPE, Indices
 
 from vidpipe.sampling import plan_clips
 from vidpipe.spec import ClipSpec
 
-PEERS = [name for name in DECODERS if name not in (VIDPIPE, PACKETS)]
+PEERS = [name for name in DECODERS if name not in (VIDPIPE, *FLOORS)]
 SPECS = {"uniform": ClipSpec(), "fps": ClipSpec(sampling="fps")}
 TIE = 0.1  # gray levels a pixel by which two frames may differ and still be the same picture to a viewer
 LIMIT_S = 300.0
@@ -128,7 +128,7 @@ class File:
 
 
 def main(options: Options) -> None:
-    names = [VIDPIPE, PACKETS, *(n for n in PEERS if not options.decoders or n.startswith(options.decoders))]
+    names = [VIDPIPE, *FLOORS, *(n for n in PEERS if not options.decoders or n.startswith(options.decoders))]
     contents = default_contents(options) if options.videos is None else folder_contents(Path(options.videos))
     children = {name: Child(name) for name in [FULL_DECODE, DECODE_ALL, *names]}
     files, refused = [], []
@@ -185,7 +185,7 @@ def measure(path: Path, content: str, names: list[str], children: dict[str, Chil
             result.error = answer.get("error")
             if result.error is not None:
                 result.num_errors = len(indices)
-            elif name != PACKETS:
+            elif name not in FLOORS:
                 result.bytes_read = answer["bytes_read"]
                 frames = np.load(output)
                 right = are_equal(frames, truth) if name == VIDPIPE else are_right(frames, thumbnails, indices)
@@ -237,17 +237,20 @@ def print_tables(files: list[File], names: list[str], options: Options) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for name in names:
         print(row_of(name, files))
-    print(f"\n| content | {' | '.join(names)} | best exact peer | vidpipe / packets |")
-    print("|---" * (len(names) + 3) + "|")
+    print(
+        f"\n| content | {' | '.join(names)} | best exact peer | {' | '.join(f'vidpipe / {name}' for name in FLOORS)} |"
+    )
+    print("|---" * (len(names) + 4) + "|")
     for content in dict.fromkeys(file.content for file in files):
         group = [file for file in files if file.content == content]
         cells = [cell_of(name, group) for name in names]
         best = [ratio for file in group if (ratio := file.best_exact_peer()) is not None]
-        floor = [1 / file.ratio(PACKETS) for file in group if file.results[PACKETS].error is None]
-        ends = [f"{statistics.median(ratios):.2f}×" if ratios else "–" for ratios in (best, floor)]
+        floors = [[1 / file.ratio(name) for file in group if file.results[name].error is None] for name in FLOORS]
+        ends = [f"{statistics.median(ratios):.2f}×" if ratios else "–" for ratios in (best, *floors)]
         print(f"| {content} ({len(group)}) | {' | '.join(cells)} | {' | '.join(ends)} |")
     slower = [(name, file) for file in files for name in names if name in PEERS and is_slower(file, name)]
-    print(f"\nvidpipe slower than a peer: {len(slower)} of {len(files) * (len(names) - 2)} pairs of file and peer")
+    num_pairs = len(files) * sum(name in PEERS for name in names)
+    print(f"\nvidpipe slower than a peer: {len(slower)} of {num_pairs} pairs of file and peer")
     for name, file in slower:
         print(f"- {file.path.name}: {name} takes {file.ratio(name):.2f} of vidpipe's time")
 
@@ -261,7 +264,7 @@ def row_of(name: str, files: list[File]) -> str:
     ratio = total_ms / sum(file.results[VIDPIPE].median_ms for file in done)
     least = min(file.ratio(name) for file in done)
     num_mb = sum(file.results[name].bytes_read for file in done) / 1e6
-    if name == PACKETS:
+    if name in FLOORS:
         return f"| {name} | | | | | {total_ms / len(done):.1f} | {ratio:.2f} | {least:.2f} | |"
     counts = [sum(getattr(result, key) for result in results) for key in ("num_exact", "num_wrong", "num_errors")]
     num_exact_files = sum(result.is_exact for result in results)

@@ -51,26 +51,34 @@ def rgb_spec() -> Any:
 
 
 class NeededPackets:
-    """The floor: the packets of vidpipe's plan through a bare codec context; nothing is opened, planned, converted."""
+    """The floor: the packets of vidpipe's plan through a bare codec context; no file is opened, and no plan made.
 
-    def __init__(self) -> None:
+    With `resizes`, the wanted pictures become frames, which is part of the task, too.
+    """
+
+    def __init__(self, *, resizes: bool) -> None:
+        self._resizes = resizes
+        self._stamps: set[int] = set()
         self._key: tuple[str, Indices] | None = None
         self._runs: list[list[tuple[Any, str]]] = []
 
     def __call__(self, path: str, indices: Indices) -> None:
         import av
 
+        from vidpipe.decode.resize import Resizer
+
+        resize = Resizer(rgb_spec())
         context = av.CodecContext.create(self._codec, "r")
         context.extradata = self._extradata
         context.thread_count = 1
         for run in self._runs:
             if context.is_open:
                 context.flush_buffers()
-            for packet, skip in run:
+            for packet, skip in [*run, (None, "DEFAULT")]:
                 context.skip_frame = skip
-                context.decode(packet)
-            context.skip_frame = "DEFAULT"
-            context.decode(None)
+                for picture in context.decode(packet):
+                    if self._resizes and picture.pts in self._stamps:
+                        resize(picture)
 
     def prepare(self, path: str, indices: Indices) -> None:
         """Off the clock: the plan, and its packets in memory."""
@@ -85,6 +93,7 @@ class NeededPackets:
             if pictures is None:
                 raise ValueError("no plan: the pictures of this file are counted")
             targets = set(pictures.in_order[indices].tolist())
+            self._stamps = set(pictures.stamp[sorted(targets)].tolist())
             self._runs = []
             for run in plan_runs(pictures, sorted(targets)):
                 packets = []
@@ -172,10 +181,12 @@ def open_plainly(path: str) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-VIDPIPE, PACKETS, DECODE_ALL = "vidpipe", "packets alone", "PyAV, decode all"
+VIDPIPE, DECODE_ALL = "vidpipe", "PyAV, decode all"
+PACKETS, PACKETS_RESIZED = FLOORS = "packets alone", "packets, resized"
 DECODERS: dict[str, Callable[[str, Indices], np.ndarray | None]] = {
     VIDPIPE: vidpipe_frames,
-    PACKETS: NeededPackets(),
+    PACKETS: NeededPackets(resizes=False),
+    PACKETS_RESIZED: NeededPackets(resizes=True),
     "decord": decord_frames,
     "torchcodec exact": torchcodec_frames,
     "torchcodec approximate": torchcodec_approximate_frames,
