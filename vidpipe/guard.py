@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vidpipe.errors import DecodeError
-from vidpipe.ranges import RangeCopy
+from vidpipe.ranges import RangeCopy, RangeError
 from vidpipe.spec import ClipSpec
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,10 @@ class Guard:
         file, _ = self._asked[0]
         if not isinstance(file, RangeCopy):
             raise DecodeError("crash", "the decoder asked for bytes of a file that is there")
-        file.fetch(ranges)
+        try:
+            file.fetch(ranges)
+        except RangeError as error:
+            raise DecodeError("crash", f"the decoder asked for {error}") from None
         self._send({"kind": "fetched"})
 
     def _decode(self, asked: Asked, following: Asked | None) -> Iterator[Clip | Restart | VideoFacts]:

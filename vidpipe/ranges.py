@@ -17,6 +17,10 @@ REQUEST_BYTES = 16 << 20  # a larger range is fetched in pieces
 BATCH_BYTES = 32 << 20  # pieces fetched at the same time, and so the memory that fetching takes
 
 
+class RangeError(ValueError):
+    """Ranges were asked for that no honest reader asks for."""
+
+
 class RangeCopy:
     """The wanted bytes of the object at `url`, at their own places in the local file `path`; the rest are holes."""
 
@@ -32,7 +36,10 @@ class RangeCopy:
         self.fetch([(0, min(HEAD_BYTES, size_bytes))])
 
     def fetch(self, ranges: list[tuple[int, int]]) -> None:
-        """Fetch bytes from `start` to before `stop` of each range, many at a time; faults of the storage fly."""
+        """Fetch bytes from `start` to before `stop` of each range, many at a time; faults of the storage fly.
+
+        Raises RangeError for bytes that the object does not have, and where it would be fetched more than twice.
+        """
         for batch in _batches(self._checked(ranges)):
             starts, stops = [start for start, _ in batch], [stop for _, stop in batch]
             blocks = self._fs.cat_ranges([self._remote_path] * len(batch), starts, stops, on_error="raise")
@@ -46,9 +53,11 @@ class RangeCopy:
             self.have += batch
 
     def _checked(self, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The reader has a hostile file before it: it gets no more than the object's own bytes."""
+        """The reader may be in the hands of a hostile file: it gets the object's own bytes, and not for ever."""
         if not all(0 <= start < stop <= self.size_bytes for start, stop in ranges):
-            raise ValueError(f"ranges outside of 0 to {self.size_bytes}: {ranges[:3]}")
+            raise RangeError(f"ranges outside of 0 to {self.size_bytes}: {ranges[:3]}")
+        if self.num_bytes + sum(stop - start for start, stop in ranges) > 2 * self.size_bytes:
+            raise RangeError(f"more than twice the {self.size_bytes} bytes of the object")
         return ranges
 
 

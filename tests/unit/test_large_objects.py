@@ -17,7 +17,7 @@ import vidpipe.make_parts
 import vidpipe.ranges
 import vidpipe.transfer
 from vidpipe.make_parts import make_parts
-from vidpipe.ranges import RangeCopy
+from vidpipe.ranges import RangeCopy, RangeError
 from vidpipe.spec import ClipSpec
 
 SPEC = ClipSpec(num_frames=4, size="32")
@@ -110,12 +110,15 @@ def test_a_fault_of_the_storage_is_not_the_videos(films, bucket, monkeypatch):
     assert receipt["status"] == "ok"
 
 
-def test_a_child_gets_no_bytes_outside_of_its_object(bucket, tmp_path):
+def test_a_child_gets_no_bytes_outside_of_its_object_and_not_more_than_twice(bucket, tmp_path):
     fsspec.filesystem("memory").pipe_file(f"{bucket}/a", bytes(1000))
     copy = RangeCopy(f"{bucket}/a", 1000, tmp_path / "copy")
     for wanted in [(-1, 5), (900, 1001), (5, 5)]:
-        with pytest.raises(ValueError, match="ranges outside of 0 to 1000"):
+        with pytest.raises(RangeError, match="ranges outside of 0 to 1000"):
             copy.fetch([wanted])
+    copy.fetch([(0, 900)])
+    with pytest.raises(RangeError, match="more than twice"):
+        copy.fetch([(0, 101)])
 
 
 def test_an_object_that_shrank_is_a_fault_of_the_storage(bucket, tmp_path):
