@@ -103,21 +103,21 @@ def test_a_video_comes_as_clips_in_order_and_then_its_facts(good):
         ("system_exit", "crash", "exit status 4"),
         ("eat_memory", "out_of_memory", "limit"),
         ("hang", "timeout", "--video-timeout-s"),
-        ("hang_busy", "timeout", "1.5 s"),
-        ("hang_deaf", "timeout", "1.5 s"),
+        ("hang_busy", "timeout", "3 s"),
+        ("hang_deaf", "timeout", "3 s"),
         ("killed", "out_of_memory", "twice"),
     ],
 )
 def test_a_faulty_decode_costs_one_error_and_the_next_video_works(fault, code, words, good, tmp_path, faults):
     bad = tmp_path / f"a-{fault}.mp4"
     shutil.copy(good, bad)
-    with make_guard(time_limit_s=1.5) as guard:
+    with make_guard(time_limit_s=3) as guard:
         assert outcome(guard, good) == "ok"
         start_s = time.monotonic()
         with pytest.raises(DecodeError, match=words) as failed:
             list(guard.decode(str(bad), "bad"))
         assert failed.value.code == code
-        assert time.monotonic() - start_s < 1.5 + 3
+        assert time.monotonic() - start_s < 3 + 3
         assert outcome(guard, good) == "ok"
     assert child_pids() == []
 
