@@ -85,8 +85,8 @@ def decode_and_write(videos: list[str], output: str) -> int:
         row = dict.fromkeys(REPEATING_COLUMNS, path)
         with open_video(path, SPEC) as video:
             for plan, frames in assemble_clips(video, plan_clips(video.times_s, SPEC, path), SPEC):
-                times_s = video.times_s[plan.frame_indices].tolist()
-                writer.add(row, Clip(0, plan.start_s, plan.end_s, times_s, plan.num_repeated, frames.tobytes(), None))
+                times_s, span_s = video.times_s[plan.frame_indices].tolist(), (plan.start_s, plan.end_s)
+                writer.add(row, Clip(0, *span_s, times_s, plan.num_repeated, 0.0, frames.tobytes(), None))
     writer.close([])
     return len(videos)
 

@@ -18,6 +18,7 @@ CACHE = Path(tempfile.gettempdir()) / "vidpipe-benchmarks"
 FIGHTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "fights" / "videos"
 NUM_DISTINCT = 4  # videos rendered for each style; the others are links to them
 LONG_PIECE_S = 60
+ARCHIVE_PIECE_S = 67
 
 
 def _h264(preset: str) -> Encoding:
@@ -55,6 +56,13 @@ DECODE_STYLES: dict[str, tuple[Encoding, tuple[int, int], int, int]] = {
     "mjpeg": (Encoding("mjpeg", "yuvj420p", ".avi", {"qmin": "3", "qmax": "5"}), (240, 320), 25, 10),
 }  # fmt: skip
 LONG_STYLES = ("h264-720p-60s",)
+# For loop_filter.py alone.
+FILTER_STYLES = {
+    "vp8-360p": (
+        Encoding("libvpx", "yuv420p", ".webm", {"deadline": "good", "cpu-used": "4", "b": "1M", "g": "128"}),
+        *((360, 640), 25, 10),
+    ),
+}
 
 
 def default_content(kinds: list[str], num_each: int, num_copies: int) -> Path:
@@ -80,7 +88,7 @@ def default_content(kinds: list[str], num_each: int, num_copies: int) -> Path:
 
 def generated(style: str, seed: int) -> Path:
     """One generated video, made once."""
-    encoding, (height, width), rate_fps, seconds = {**STYLES, **DECODE_STYLES}[style]
+    encoding, (height, width), rate_fps, seconds = {**STYLES, **DECODE_STYLES, **FILTER_STYLES}[style]
     path = CACHE / "generated" / f"{style}-{seed}{encoding.suffix}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,22 +117,36 @@ def busy_frames(seed: int, *, num_frames: int, height: int, width: int) -> Itera
 
 
 def long_video(minutes: int) -> Path:
-    """A 720p H.264 video of that many minutes: a piece of one minute, its packets repeated with later times."""
-    path = CACHE / f"long-{minutes}-min.mp4"
+    """A 720p H.264 video of that many minutes: a piece of one minute again and again."""
+    return repeated(CACHE / f"long-{minutes}-min.mp4", STYLES["720p"][0], (720, 1280), LONG_PIECE_S, minutes)
+
+
+def archive_video(minutes: int) -> Path:
+    """A 360p H.264 video of about that many minutes, at 0.6 Mbit/s and with a key frame every 10 s.
+
+    Its piece is so long that key frames lie anywhere between the times at which one looks.
+    """
+    options = {"preset": "veryfast", "b": "600k", "g": "250", "sc_threshold": "0"}
+    num_pieces = -(-minutes * 60 // ARCHIVE_PIECE_S)
+    encoding = Encoding("libx264", "yuv420p", ".mp4", options)
+    return repeated(CACHE / f"archive-{minutes}-min.mp4", encoding, (360, 640), ARCHIVE_PIECE_S, num_pieces)
+
+
+def repeated(path: Path, encoding: Encoding, size: tuple[int, int], piece_s: int, num_pieces: int) -> Path:
+    """A video of one piece's packets again and again with later times, made once."""
     if path.exists():
         return path
-    piece = CACHE / "generated" / "piece.mp4"
+    piece = CACHE / "generated" / f"piece-{path.name.split('-')[0]}.mp4"
     piece.parent.mkdir(parents=True, exist_ok=True)
-    encoding = STYLES["720p"][0]
-    frames = busy_frames(0, num_frames=LONG_PIECE_S * 25, height=720, width=1280)
+    frames = busy_frames(0, num_frames=piece_s * 25, height=size[0], width=size[1])
     write_video(piece, frames, encoding=encoding, fps=25)
     half_done = path.with_name(f"half-done-{path.name}")
     with av.open(str(half_done), "w", format="mp4") as target:
         with av.open(str(piece)) as source:
             stream = target.add_stream_from_template(source.streams.video[0])
-        for repeat in range(minutes):
+        for repeat in range(num_pieces):
             with av.open(str(piece)) as source:
-                later = int(Fraction(repeat * LONG_PIECE_S) / source.streams.video[0].time_base)
+                later = int(Fraction(repeat * piece_s) / source.streams.video[0].time_base)
                 for packet in source.demux(video=0):
                     if packet.size == 0:
                         continue

@@ -7,7 +7,8 @@ Nothing but JSON and pixels comes back, so that a decoder taken over by a hostil
     -> {"path", "video_id", "spec"}             and "size_bytes", "have" of a file that has only some ranges
     <- {"kind": "fetch", "ranges"}              bytes to be put into that file
     -> {"kind": "fetched"}
-    <- {"kind": "clip", "clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "sizes"}, bytes
+    <- {"kind": "clip", "clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "max_shift_s",
+        "sizes"}, bytes
     <- {"kind": "restart"}                      the clips so far are void, they come again
     <- {"kind": "done", "codec", "width", …}    or {"kind": "failed", "code", "error"}
 """
@@ -122,7 +123,7 @@ def deliver(parent: Parent, request: dict[str, Any], spec: ClipSpec) -> dict[str
 
 def send_clips(parent: Parent, video: Video, spec: ClipSpec, video_id: str) -> dict[str, Any]:
     """Send the clips of a video as they are finished; return what the status row says about it."""
-    plans = plan_clips(video.times_s, spec, video_id)
+    plans = plan_clips(video.times_s, spec, video_id, video.costs)
     for plan, frames in assemble_clips(video, plans, spec):
         sizes, payload = encode(frames, spec)
         header = {
@@ -132,6 +133,7 @@ def send_clips(parent: Parent, video: Video, spec: ClipSpec, video_id: str) -> d
             "end_s": plan.end_s,
             "frame_pts_s": video.times_s[plan.frame_indices].tolist(),
             "num_repeated": plan.num_repeated,
+            "max_shift_s": plan.max_shift_s,
             "sizes": sizes,
         }
         parent.send(header, payload)
@@ -141,6 +143,7 @@ def send_clips(parent: Parent, video: Video, spec: ClipSpec, video_id: str) -> d
         "height": video.height,
         "duration_s": video_duration_s(video.times_s),
         "num_clips": len(plans),
+        "num_damaged": video.num_damaged,
     }
 
 

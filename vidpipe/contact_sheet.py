@@ -26,7 +26,7 @@ MARGIN_PX = 8
 
 def write_contact_sheet(output: str, ledger: Ledger) -> str | None:
     """Write OUTPUT/contact_sheet.png: a row of frames for each of some videos; returns its URL, None without clips."""
-    status = ledger.read(["video_id", "url", "status", "part", "label"])
+    status = ledger.read(["video_id", "url", "status", "part", "label", "num_damaged"])
     ok = status.filter(pc.equal(status["status"], "ok")).sort_by("url")
     if not len(ok):
         return None
@@ -65,7 +65,9 @@ def first_frames(output: str, part: str, video_id: str) -> tuple[np.ndarray, lis
 def caption(video: dict[str, Any]) -> str:
     name = "/".join(video["url"].rsplit("/", 2)[-2:])
     printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return printable if video["label"] is None else f"{printable}   label: {video['label']}"
+    label = f"   label: {video['label']}" if video["label"] is not None else ""
+    damage = f"   damaged packets: {video['num_damaged']}" if video["num_damaged"] else ""
+    return printable + label + damage
 
 
 def draw(rows: list[tuple[str, np.ndarray, list[float]]]) -> Image.Image:

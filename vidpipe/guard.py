@@ -45,6 +45,7 @@ class Clip:
     end_s: float
     frame_pts_s: list[float]
     num_repeated: int
+    max_shift_s: float
     payload: bytes
     sizes: list[int] | None
     """JPEG: bytes of each frame in the payload."""
@@ -64,6 +65,7 @@ class VideoFacts:
     height: int
     duration_s: float
     num_clips: int
+    num_damaged: int | None
     decode_s: float
 
 

@@ -33,6 +33,7 @@ STATUS_COLUMNS = {
     "error_code": pa.string(),
     "error": pa.string(),
     "num_clips": pa.int64(),
+    "num_damaged": pa.int64(),
     "part": pa.string(),
     "decode_s": pa.float64(),
     "bytes_read": pa.int64(),

@@ -226,5 +226,5 @@ def _as_json(receipts: list[dict[str, Any]]) -> bytes:
 
 
 def _facts_columns(facts: VideoFacts) -> dict[str, Any]:
-    names = ("codec", "width", "height", "duration_s", "num_clips", "decode_s")
+    names = ("codec", "width", "height", "duration_s", "num_clips", "num_damaged", "decode_s")
     return {name: getattr(facts, name) for name in names}

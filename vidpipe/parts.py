@@ -38,6 +38,7 @@ PLAIN_COLUMNS = {
     "end_s": pa.float64(),
     "frame_pts_s": pa.list_(pa.float64()),
     "num_repeated": pa.int32(),
+    "max_shift_s": pa.float64(),
 }
 REPEATING_COLUMNS = ["video_id", "url", "version", "label", "split", "group"]
 
@@ -49,6 +50,7 @@ def clips_schema(spec: ClipSpec, decoder_versions: dict[str, str]) -> pa.Schema:
         "shape": spec.shape,
         "layout": "THWC uint8, row-major" if spec.encoding == "raw" else "T JPEG images",
         "clip_spec": json.loads(spec.to_json()),
+        "is_exact": spec.is_exact,
         "decoder": decoder_versions,
         "vidpipe": __version__,
     }
@@ -83,7 +85,7 @@ class PartWriter:
         if self._buffered_bytes and self._buffered_bytes + len(clip.payload) > ROW_GROUP_BYTES:
             self._flush()
         row = {name: video[name] for name in REPEATING_COLUMNS}
-        for name in ("clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated"):
+        for name in ("clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "max_shift_s"):
             row[name] = getattr(clip, name)
         row["frames"] = clip.payload if clip.sizes is None else _cut(clip.payload, clip.sizes)
         self._rows.append(row)

@@ -24,6 +24,8 @@ class Tally:
 
     num_ok: int = 0
     num_clips: int = 0
+    num_with_damage: int = 0
+    """Videos that are ok, although packets of theirs were seen damaged."""
     num_bytes_read: int = 0
     num_requests: int = 0
     decode_s: float = 0.0
@@ -39,6 +41,7 @@ class Tally:
 
     def add(self, receipts: pa.Table) -> None:
         self.num_ok += pc.sum(pc.equal(receipts["status"], "ok")).as_py() or 0
+        self.num_with_damage += pc.sum(pc.greater(receipts["num_damaged"], 0)).as_py() or 0
         self.num_clips += pc.sum(receipts["num_clips"]).as_py() or 0
         self.num_bytes_read += pc.sum(receipts["bytes_read"]).as_py() or 0
         self.num_requests += pc.sum(receipts["num_requests"]).as_py() or 0
@@ -57,6 +60,7 @@ def write_run_file(
         | {package: version(package) for package in versions},
         "counts": counts,
         "failed_by_code": dict(sorted(tally.failed_by_code.items())),
+        "ok_with_damage": tally.num_with_damage,
         "num_clips": tally.num_clips,
         "bytes_read": tally.num_bytes_read,
         "num_requests": tally.num_requests,

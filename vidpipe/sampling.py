@@ -2,6 +2,9 @@
 
 `times_s` is the presentation time of every frame, ascending, the first one 0.0. A frame is on screen from its own time
 until the next one's; the last one stays for the usual interval. Header counts and frame rates play no part.
+
+With a tolerance X, a wanted time w stands for all times from w - X to w + X, and of the frames that are on screen then
+the cheapest is taken; of several that cost the same, the one that is on screen nearest to w.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class ClipPlan:
     frame_indices: np.ndarray
     num_repeated: int
     """Frames at the clip's end that only repeat the video's last one, because the video is too short."""
+    max_shift_s: float = 0.0
+    """Seconds from a wanted time to the nearest moment at which its frame is on screen, at most; 0.0 when exact."""
 
 
 def video_duration_s(times_s: np.ndarray) -> float:
@@ -57,12 +62,14 @@ def wanted_times_s(duration_s: float, spec: ClipSpec) -> np.ndarray | None:
     return None
 
 
-def plan_clips(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+def plan_clips(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None = None) -> list[ClipPlan]:
     """The clips of one video under `spec`; `video_id` makes random starts differ from video to video.
+
+    `costs`, what each frame costs to decode, is what `spec.tolerance_s` goes by; without them nothing moves.
 
     Raises DecodeError `too_large` when the times ask for more than `MAX_CLIPS` clips.
     """
-    return PLANNERS[spec.sampling](times_s, spec, video_id)
+    return PLANNERS[spec.sampling](times_s, spec, video_id, costs)
 
 
 def frames_on_screen(times_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
@@ -71,17 +78,46 @@ def frames_on_screen(times_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
     return np.clip(indices, 0, len(times_s) - 1)
 
 
-def _plan_uniform(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+def frames_near(
+    times_s: np.ndarray, wanted_s: np.ndarray, tolerance_s: float, costs: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    """Index of the cheapest frame within `tolerance_s` of each wanted time, and by how many seconds one moved at most.
+
+    Wanted times that ascend give indices that ascend.
+    """
+    exact = frames_on_screen(times_s, wanted_s)
+    if costs is None or not tolerance_s:
+        return exact, 0.0
+    first, last = (frames_on_screen(times_s, wanted_s + shift_s) for shift_s in (-tolerance_s, tolerance_s))
+    chosen, max_shift_s = exact.copy(), 0.0
+    for number, (start, index, stop) in enumerate(zip(first, exact, last + 1, strict=True)):
+        cheap = start + np.flatnonzero(costs[start:stop] == costs[start:stop].min())
+        shifts_s = shifts_to(times_s, wanted_s[number], index, cheap)
+        nearest = int(np.argmin(shifts_s))
+        chosen[number] = cheap[nearest]
+        max_shift_s = max(max_shift_s, float(shifts_s[nearest]))
+    return chosen, max_shift_s
+
+
+def shifts_to(times_s: np.ndarray, wanted_s: float, index: int, others: np.ndarray) -> np.ndarray:
+    """Seconds from a wanted time, at which frame `index` is on screen, to when each of `others` is."""
+    before_s = wanted_s - times_s[np.minimum(others + 1, len(times_s) - 1)]
+    shifts_s = np.where(others < index, before_s, times_s[others] - wanted_s)
+    shifts_s[others == index] = -np.inf  # nothing is nearer, not even what rounding leaves on screen
+    return shifts_s
+
+
+def _plan_uniform(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None) -> list[ClipPlan]:
     """The video is cut into `num_frames` equal spans of time; of each, the frame on screen in its middle."""
     duration_s, num_frames = video_duration_s(times_s), spec.shape[0]
     if len(times_s) < num_frames:
         indices, num_repeated = _past_the_end(np.arange(num_frames), len(times_s))
-    else:
-        indices, num_repeated = frames_on_screen(times_s, _uniform_times_s(duration_s, spec)), 0
-    return [ClipPlan(0, 0.0, duration_s, indices, num_repeated)]
+        return [ClipPlan(0, 0.0, duration_s, indices, num_repeated)]
+    indices, max_shift_s = frames_near(times_s, _uniform_times_s(duration_s, spec), spec.tolerance_s, costs)
+    return [ClipPlan(0, 0.0, duration_s, indices, 0, max_shift_s)]
 
 
-def _plan_dense(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+def _plan_dense(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None) -> list[ClipPlan]:
     """`num_clips` spans of (num_frames - 1) * frame_stride + 1 frames, from the first possible start to the last."""
     num_frames, stride, num_clips = spec.shape[0], spec.frame_stride, spec.num_clips
     assert stride is not None
@@ -102,7 +138,7 @@ def _plan_dense(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[Clip
     return clips
 
 
-def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None) -> list[ClipPlan]:
     """The frames on screen at 0, 1/rate, 2/rate, … seconds, `num_frames` of them a clip."""
     duration_s, num_frames, rate_fps = video_duration_s(times_s), spec.shape[0], spec.rate_fps
     assert rate_fps is not None
@@ -110,16 +146,16 @@ def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPl
     clips = []
     for clip_index, first in enumerate(range(0, num_wanted, num_frames)):
         wanted = first + np.arange(num_frames)
-        indices = frames_on_screen(times_s, np.minimum(wanted, num_wanted - 1) / rate_fps)
-        num_repeated = int((wanted >= num_wanted).sum())
         # What repeats is the last frame of the video, not the last one that the rate happened to hit.
-        indices[num_frames - num_repeated :] = len(times_s) - 1
+        wanted_s = np.where(wanted < num_wanted, wanted / rate_fps, duration_s)
+        indices, max_shift_s = frames_near(times_s, wanted_s, spec.tolerance_s, costs)
+        num_repeated = int((wanted >= num_wanted).sum())
         end_s = min((first + num_frames) / rate_fps, duration_s)
-        clips.append(ClipPlan(clip_index, first / rate_fps, end_s, indices, num_repeated))
+        clips.append(ClipPlan(clip_index, first / rate_fps, end_s, indices, num_repeated, max_shift_s))
     return clips
 
 
-def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[ClipPlan]:
+def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None) -> list[ClipPlan]:
     """A clip at 0, hop, 2 hops, … seconds: `num_frames` equal spans of its window, the frame in each one's middle."""
     duration_s, window_s, hop_s = video_duration_s(times_s), spec.window_s, spec.hop_s
     assert window_s is not None
@@ -131,7 +167,9 @@ def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str) -> list[Cl
         wanted_s = start_s + offsets_s
         num_repeated = int((wanted_s >= duration_s).sum())
         end_s = min(start_s + window_s, duration_s)
-        clips.append(ClipPlan(clip_index, start_s, end_s, frames_on_screen(times_s, wanted_s), num_repeated))
+        # A time past the end wants the last frame, and may move from the end as far as from anywhere.
+        indices, max_shift_s = frames_near(times_s, np.minimum(wanted_s, duration_s), spec.tolerance_s, costs)
+        clips.append(ClipPlan(clip_index, start_s, end_s, indices, num_repeated, max_shift_s))
     return clips
 
 

@@ -41,6 +41,7 @@ def clip(spec: ClipSpec, seed: int, clip_index: int = 0) -> Clip:
         end_s=1.5,
         frame_pts_s=[0.5, 1.0, 1.25],
         num_repeated=seed,
+        max_shift_s=0.0,
         payload=frames.tobytes() if images is None else b"".join(images),
         sizes=None if images is None else [len(image) for image in images],
     )

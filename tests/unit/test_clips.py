@@ -70,7 +70,7 @@ def test_jpeg_loses_little(color, tmp_path):
         frames = np.stack(list(opened.frames(np.arange(16))))
     sizes, payload = encode(frames, spec)
     writer = PartWriter(tmp_path / "a.parquet", clips_schema(spec, VERSIONS))
-    writer.add(video("one"), Clip(0, 0.0, 1.0, [0.0] * 16, 0, bytes(payload), sizes))
+    writer.add(video("one"), Clip(0, 0.0, 1.0, [0.0] * 16, 0, 0.0, bytes(payload), sizes))
     writer.close([receipt("one", 1)])
     again = table_of(tmp_path / "a.parquet").numpy()
     assert again.shape == (1, *spec.shape)

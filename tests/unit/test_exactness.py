@@ -37,6 +37,7 @@ MODES = {
     "dense": ClipSpec(sampling="dense", num_frames=5, frame_stride=3, num_clips=4, seed=1),
     "fps": ClipSpec(sampling="fps", rate_fps=3),
     "windows": ClipSpec(sampling="windows", num_frames=3, window_s=0.7, hop_s=0.5),
+    "moved": ClipSpec(sampling="fps", rate_fps=5, tolerance_s=0.15),
 }
 
 
@@ -85,11 +86,12 @@ def path(request: pytest.FixtureRequest, folder: Path) -> Path:
 
 
 @cache
-def full_decode(path: Path) -> list[bytes]:
+def full_decode(path: Path, **options: str) -> list[bytes]:
     """All pictures that a plain sequential decode shows; what it cannot decode, it leaves out."""
     shown = []
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
+        stream.codec_context.options = options
         for packet in container.demux(stream):
             try:
                 shown += map(fingerprint, packet.decode())
@@ -143,21 +145,47 @@ def test_any_frames_asked_for_are_those_of_a_full_decode(path):
 
 
 @pytest.mark.parametrize("count", [False, True])
-def test_there_are_as_many_times_as_frames_and_they_ascend(path, count):
+def test_there_are_as_many_times_as_frames_they_ascend_and_nothing_looks_damaged(path, count):
     with closing(PyavVideo(str(path), ClipSpec(), count=count)) as video:
         assert len(video.times_s) == len(full_decode(path))
         assert video.times_s[0] == 0.0
         assert (np.diff(video.times_s) > 0).all()
+        assert len(list(video.frames(range(0, len(video.times_s), 5)))) == -(-len(video.times_s) // 5)
+        assert video.num_damaged == 0
 
 
 def test_every_way_of_sampling_delivers_the_frames_it_names(path):
     expected = full_decode(path)
-    with closing(PyavVideo(str(path), ClipSpec())) as video:
+    with closing(PyavVideo(str(path), MODES["moved"])) as video:
         for mode, spec in MODES.items():
             if mode != "uniform" and video.times_s[-1] > 3600:
                 continue  # hours of nothing: thousands of clips of the same frame
-            needed = np.unique(np.concatenate([plan.frame_indices for plan in plan_clips(video.times_s, spec, "a")]))
+            plans = plan_clips(video.times_s, spec, "a", video.costs)
+            needed = np.unique(np.concatenate([plan.frame_indices for plan in plans]))
             assert list(video.frames(needed)) == [expected[index] for index in needed], mode
+
+
+FILTERED = ["h264_pyramid.mp4", "h264_open_gop.avi", "hevc_open_gop.mkv", "hevc_intra_refresh.mp4", "vp8_alt_ref.webm"]
+
+
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_the_loop_filter_frames_are_those_of_a_full_decode_without_it(name, folder):
+    path = folder / name
+    ODD_VIDEOS[name](path)
+    filtered, expected = full_decode(path), full_decode(path, skip_loop_filter="nokey")
+    assert filtered[0] == expected[0]  # a key frame
+    assert sum(one == other for one, other in zip(filtered, expected, strict=True)) < len(expected) / 2
+    wanted = [0, 1, 14, 15, 16, 17, 18, 30, 50, 63]
+    with closing(PyavVideo(str(path), ClipSpec(skip_loop_filter=True))) as video:
+        assert list(video.frames(wanted)) == [expected[index] for index in wanted]
+
+
+@pytest.mark.parametrize("name", ["vp9_alt_ref.webm", "av1.mp4", "mpeg4_b.avi", "mjpeg.avi"])
+def test_where_there_is_no_loop_filter_to_leave_out_frames_stay_exact(name, folder):
+    path = folder / name
+    ODD_VIDEOS[name](path)
+    with closing(PyavVideo(str(path), ClipSpec(skip_loop_filter=True))) as video:
+        assert list(video.frames([3, 17, 40])) == [full_decode(path)[index] for index in (3, 17, 40)]
 
 
 def test_no_two_frames_of_a_made_video_are_alike(path):

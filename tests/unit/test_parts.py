@@ -61,6 +61,7 @@ def test_a_reader_without_vidpipe_gets_the_plain_columns(tmp_path):
         "end_s": 1.5,
         "frame_pts_s": [0.5, 1.0, 1.25],
         "num_repeated": 1,
+        "max_shift_s": 0.0,
     }
 
 
@@ -100,7 +101,7 @@ def test_row_groups_stay_below_64_mb(tmp_path):
     writer = PartWriter(tmp_path / "a.parquet", clips_schema(spec, VERSIONS))
     for number in range(12):
         payload = np.full(spec.num_bytes_raw, number, np.uint8).tobytes()
-        writer.add(video("one"), Clip(number, 0.0, 1.0, [0.0] * 16, 0, payload, None))
+        writer.add(video("one"), Clip(number, 0.0, 1.0, [0.0] * 16, 0, 0.0, payload, None))
         assert writer.num_bytes < 64 << 20
     writer.close([receipt("one", 12)])
     metadata = pq.read_metadata(tmp_path / "a.parquet")

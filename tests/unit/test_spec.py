@@ -37,6 +37,18 @@ SPECS = [
         ({"color": "bgr"}, ["color", "rgb, gray", "'bgr'"]),
         ({"encoding": "png"}, ["encoding", "raw, jpeg", "'png'"]),
         ({"decoder": "cv2"}, ["decoder", "pyav, decord, torchcodec", "'cv2'"]),
+        ({"tolerance_s": -0.1}, ["tolerance_s", "0 (exact) or above", "-0.1"]),
+        ({"tolerance_s": float("nan")}, ["tolerance_s", "nan"]),
+        ({"tolerance_s": float("inf")}, ["tolerance_s", "inf"]),
+        (
+            {"tolerance_s": 1, "sampling": "dense"},
+            ["tolerance_s", "dense", "neighbouring", "drop it", "--sampling fps"],
+        ),
+        ({"tolerance_s": 1, "decoder": "decord"}, ["tolerance_s", "not decord", "drop it", "--decoder pyav"]),
+        ({"tolerance_s": 1, "decoder": "torchcodec"}, ["tolerance_s", "not torchcodec", "--decoder pyav"]),
+        ({"on_damage": "keep", "decoder": "decord"}, ["on_damage keep", "not decord", "drop it", "--decoder pyav"]),
+        ({"on_damage": "ignore"}, ["on_damage", "fail, keep", "'ignore'"]),
+        ({"skip_loop_filter": True, "decoder": "decord"}, ["skip_loop_filter", "not decord", "drop it", "pyav"]),
         ({"size": "big"}, ["size", "112", "128x171", "'big'"]),
         ({"size": "12x"}, ["size", "HEIGHTxWIDTH", "'12x'"]),
         ({"size": "-5"}, ["size", "'-5'"]),
@@ -107,6 +119,7 @@ def test_equal_settings_have_equal_keys_however_they_were_spelled():
     [
         ({"sampling": "fps", "rate_fps": 2.0}, {"sampling": "fps", "rate_fps": 2}),
         ({"sampling": "windows", "window_s": 5.0}, {"sampling": "windows", "window_s": 5, "hop_s": 5.0}),
+        ({"tolerance_s": 1.0}, {"tolerance_s": 1}),
         ({"size": "112"}, {"size": "112x112"}),
         ({"size": "112"}, {"size": "0112"}),
     ],
@@ -118,6 +131,9 @@ def test_two_spellings_of_one_value_are_one_spec(ours, theirs):
 
 def test_any_other_setting_gives_another_key():
     others = [replace(SPECS[0], num_frames=8), replace(SPECS[0], size="113"), replace(SPECS[0], color="gray"), *SPECS]
+    others.append(replace(SPECS[0], tolerance_s=0.5))
+    others.append(replace(SPECS[0], skip_loop_filter=True))
+    others.append(replace(SPECS[0], on_damage="keep"))
     assert len({spec.key for spec in others}) == len(others)
 
 

@@ -27,6 +27,13 @@ class Video(Protocol):
     codec: str
     times_s: np.ndarray
     """Presentation time of every frame in seconds, ascending, the first one 0.0."""
+    costs: np.ndarray | None
+    """Packets to decode for every frame when it is wanted alone; None where nobody asks, or knows."""
+
+    @property
+    def num_damaged(self) -> int | None:
+        """Packets seen damaged so far, among those that were read or decoded; None where the decoder does not tell."""
+        ...
 
     @property
     def width(self) -> int:

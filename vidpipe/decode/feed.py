@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import av
 
@@ -44,7 +45,7 @@ class Feed:
         """(position, packet) of the whole stream."""
         if self.index.held is not None:
             return enumerate(self.index.held)
-        return self._from_beginning()
+        return islice(self._from_beginning(), len(self.index))  # without what broke off when they were indexed
 
     def run(self, run: Run) -> Iterator[tuple[int, av.Packet]]:
         """(position, packet) of the packets that a run feeds."""

@@ -32,6 +32,8 @@ class PacketIndex:
     header: list[Header] = field(default_factory=list)
     held: list[av.Packet] | None = field(default_factory=list)
     """The packets themselves; None when they are too many to keep."""
+    damaged: list[int] = field(default_factory=list)
+    """Positions of packets that the demuxer marks as damaged."""
     read_error: str | None = None
     """What stopped the demuxer before the end, if anything did."""
     gaps: list[int] = field(default_factory=list)
@@ -56,6 +58,8 @@ def read_packets(container: InputContainer, stream: VideoStream, codec: str) -> 
     try:
         for packet in video_packets(container, stream):
             size = packet.size
+            if packet.is_corrupt:
+                index.damaged.append(len(rows))
             rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, size, read_header(packet)))
             num_bytes += size
             if index.held is not None:

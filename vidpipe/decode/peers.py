@@ -26,6 +26,9 @@ FRAMES_A_CALL = 8  # full-size frames held at once
 class _PeerVideo:
     """What the peers share: a safe start, and their RGB pictures through our resize."""
 
+    costs: np.ndarray | None = None
+    num_damaged: int | None = None
+
     def __init__(self, path: str, spec: ClipSpec) -> None:
         container, stream = open_container(path)
         self.codec = stream.codec_context.name

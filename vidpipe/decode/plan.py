@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,27 @@ def plan_runs(pictures: Pictures, targets: list[int]) -> list[Run]:
     wanted = np.zeros(len(pictures.stamp), bool)
     wanted[targets] = True
     return [Run(start, last + 1, packets_to_feed(pictures, start, last, wanted)) for start, last in spans]
+
+
+def frame_costs(pictures: Pictures) -> np.ndarray:
+    """How many packets are fed for each frame when nothing else is wanted; int64, in presentation order.
+
+    Idle ones count, although they are left out: of a file that is read by ranges nobody knows yet which these are, and
+    the same frames shall be the cheap ones.
+    """
+    stamp, starts = pictures.stamp, np.flatnonzero(pictures.is_start)
+    num_packets = len(stamp)
+    costs = np.ones(num_packets, np.int64)
+    if len(starts) < num_packets:
+        group = np.maximum(np.searchsorted(starts, np.arange(num_packets), side="right") - 1, 0)
+        while (is_before := (group > 0) & (stamp < stamp[starts[group]])).any():  # as in `start_for`, for all at once
+            group[is_before] -= 1
+        none_idle, nothing = replace(pictures, is_idle=np.zeros(num_packets, bool)), np.zeros(num_packets, bool)
+        by_group = np.argsort(group, kind="stable")
+        for targets in np.split(by_group, np.flatnonzero(np.diff(group[by_group])) + 1):
+            fed = packets_to_feed(none_idle, int(starts[group[targets[0]]]), int(targets[-1]), nothing)
+            costs[targets] = np.searchsorted(fed, targets, side="right") + ~np.isin(targets, fed)
+    return costs[pictures.in_order]
 
 
 def damaged(pictures: Pictures, targets: list[int], damage: list[int]) -> list[int]:

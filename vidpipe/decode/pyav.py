@@ -19,7 +19,7 @@ from vidpipe.decode.container import is_cut_short, lacks_fragments
 from vidpipe.decode.feed import Feed
 from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex
 from vidpipe.decode.pictures import know_pictures
-from vidpipe.decode.plan import Pictures, Run, damaged, plan_runs
+from vidpipe.decode.plan import Pictures, Run, damaged, frame_costs, plan_runs
 from vidpipe.decode.resize import Resizer
 from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec
@@ -40,18 +40,30 @@ class PyavVideo:
     """
 
     def __init__(self, source: Source, spec: ClipSpec, *, count: bool = False) -> None:
+        self._spec = spec
         self._resize = Resizer(spec)
+        self._keeps_damaged = spec.on_damage == "keep"
         self._damage: list[int] = []
         self._kept: list[av.VideoFrame] | None = None
         self._feed: Feed | RangeFeed = RangeFeed(source, spec) if isinstance(source, RangeFile) else Feed(source)
         try:
-            check_whole(source, self._feed.index)
+            self._is_broken_off = self._breaks_off(source)
             self.codec = self._feed.codec
+            # In a transport stream the mark says that a counter jumped, as it does where two recordings are joined.
+            self._believes_marks = self._feed.container.format.name != "mpegts"
+            self._seen_damaged = set(self._feed.index.damaged if self._believes_marks else ())
             self._pictures = None if count else self._know_pictures()
             self.times_s = self._count_pictures() if self._pictures is None else self._planned_times_s(self._pictures)
+            # To count the pictures, all of them are decoded: then each costs the same.
+            self.costs = frame_costs(self._pictures) if spec.tolerance_s and self._pictures is not None else None
         except BaseException:
             self._feed.close()
             raise
+
+    @property
+    def num_damaged(self) -> int:
+        """See `Video.num_damaged`; the missing rest of a file that breaks off counts as one."""
+        return len(self._seen_damaged - self._before_first_key()) + self._is_broken_off
 
     @property
     def width(self) -> int:
@@ -115,11 +127,12 @@ class PyavVideo:
                     raise IndexMismatch(f"picture at timestamp {time} shown after that at {shown}")
                 shown = time
                 if picture.is_corrupt:
-                    self._damage += np.flatnonzero(pictures.stamp == time).tolist()
+                    for position in np.flatnonzero(pictures.stamp == time).tolist():
+                        self._note_damage(position)
                 if time == stamp:
                     yield self._resize(picture)
                     stamp = next(remaining, None)
-            if self._damage:
+            if self._damage and not self._keeps_damaged:
                 wanted = [target for target in sorted(targets) if run.start <= target < run.stop]
                 hit = damaged(pictures, wanted, self._damage)
                 if hit:
@@ -145,7 +158,10 @@ class PyavVideo:
         num_bytes = 0
         num_sound: int | None = None  # pictures before the first damaged one
         harmless = self._before_first_key()
+        position_of = {time: position for position, time in enumerate(self._feed.index.pts) if position not in harmless}
         for picture in self._decode_whole():
+            if picture.is_corrupt:  # it counts by its packet, or where that is unknown, by itself
+                self._note_damage(position_of.get(picture.pts, ~len(pts)))
             self._damage = [position for position in self._damage if position not in harmless]
             if num_sound is None and (self._damage or picture.is_corrupt):
                 num_sound = len(pts)
@@ -159,7 +175,7 @@ class PyavVideo:
             raise DecodeError("corrupt", f"none of the {len(self._feed.index)} packets gives a picture")
         if num_sound is None and self._damage:  # the end is missing, and how much of it nobody knows
             num_sound = 0
-        self._num_sound = len(pts) if num_sound is None else num_sound
+        self._num_sound = len(pts) if num_sound is None or self._keeps_damaged else num_sound
         self._kept = kept
         stamps = [time for time in pts if time is not None]
         if len(stamps) == len(pts) and all(before < after for before, after in pairwise(stamps)):
@@ -212,14 +228,19 @@ class PyavVideo:
             context.flush_buffers()
         else:
             context.thread_count = 1  # many videos at once, one thread each; skip_frame needs it, too
-            if self.codec in LENIENT_CODECS:
-                context.options = {"err_detect": "explode"}
+            options = {"err_detect": "explode"} if self.codec in LENIENT_CODECS else {}
+            if self._spec.skip_loop_filter:  # on key frames, where the drift ends, it costs next to nothing
+                options["skip_loop_filter"] = "nokey"
+            context.options = options
+
+    def _note_damage(self, position: int) -> None:
+        self._damage.append(position)
+        self._seen_damaged.add(position)
 
     def _decode(self, packet: av.Packet | None, position: int) -> list[av.VideoFrame]:
         """The pictures that come out for one packet; `_damage` notes the positions of those that fail."""
-        # In a transport stream the mark says that a counter jumped, as it does where two recordings are joined.
-        if packet is not None and packet.is_corrupt and self._feed.container.format.name != "mpegts":
-            self._damage.append(position)
+        if packet is not None and packet.is_corrupt and self._believes_marks:
+            self._note_damage(position)
         try:
             return self._feed.stream.codec_context.decode(packet)
         except av.error.MemoryError as error:
@@ -227,8 +248,20 @@ class PyavVideo:
         except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError, av.error.NotImplementedError) as error:
             raise DecodeError("unsupported", f"{self.codec}: {error.strerror}") from None
         except av.error.FFmpegError:
-            self._damage.append(position)
+            self._note_damage(position)
             return []
+
+    def _breaks_off(self, source: Source) -> bool:
+        """True for a file that ends too early and is kept; one that is not, or holds nothing, is a DecodeError."""
+        try:
+            check_whole(source, self._feed.index)
+        except DecodeError:
+            if not self._keeps_damaged or not len(self._feed.index):
+                raise
+            if isinstance(source, RangeFile):
+                raise IndexMismatch("the file is read whole to see what is there of it") from None
+            return True
+        return False
 
 
 def check_whole(source: Source, index: PacketIndex) -> None:

@@ -270,6 +270,8 @@ def print_summary(
     failures = ", ".join(f"{code} {number}" for code, number in tally.failed_by_code.most_common()) or "none"
     if left.num_unchanged_failed:
         failures += f"; {left.num_unchanged_failed} of earlier runs (--retry-failed decodes them again)"
+    if tally.num_with_damage:
+        failures += f"; {tally.num_with_damage} ok with damaged packets (num_damaged)"
     cpu_s = tally.decode_s / max(tally.num_ok, 1)
     print(f"videos     {counts['videos']} = {counts['ok']} ok + {counts['failed']} failed + "
           f"{counts['unchanged']} unchanged{remaining}{gone}")  # fmt: skip

@@ -40,7 +40,8 @@ def read_fragments(file: RangeFile, groups: list[Group], stream: VideoStream, sp
             break
     first = min(_times(index.pts))
     groups = [replace(group, stamp=group.stamp - groups[0].stamp + first) for group in groups]
-    wanted = last_wanted(groups, wanted_stamps(first, _times(end), seconds, spec))
+    stamps = wanted_stamps(first, _times(end), seconds, spec)
+    wanted = last_wanted(groups, stamps, reach=spec.tolerance_s / seconds)
     file.fetch(likely_ranges(groups, wanted, index.size[0]))
     more = set(wanted)
     while more - chosen:

@@ -39,12 +39,17 @@ def wanted_stamps(first: int, end: Sequence[int], seconds: float, spec: ClipSpec
     return first + (np.append(0.0, wanted_s) + ROUNDING_S) / seconds
 
 
-def last_wanted(groups: list[Group], stamps: np.ndarray, early: int = 0) -> dict[int, float]:
+def last_wanted(groups: list[Group], stamps: np.ndarray, *, reach: float, early: int = 0) -> dict[int, float]:
     """By number, the groups in which there are wanted stamps, and the latest one in each.
 
+    Where the stamps may move by `reach`, the cheapest frame of all may be the first of any group up to there.
     A stamp less than `early` after a group's own counts to the group before.
     """
     starts = [group.stamp for group in groups]
+    if reach:
+        stamps, firsts = np.sort(stamps), np.array(starts)
+        is_near = np.searchsorted(stamps, firsts - reach) < np.searchsorted(stamps, firsts + reach, side="right")
+        stamps = np.concatenate([stamps - reach, stamps, stamps + reach, firsts[is_near] + early])
     return {max(bisect_right(starts, stamp - early) - 1, 0): stamp for stamp in sorted(stamps.tolist())}
 
 

@@ -49,8 +49,9 @@ def read_islands(
         number_of_end -= 1
         file.fetch([(groups[number_of_end].start, file.size_bytes)])
         end = reader.read_until(groups[number_of_end], np.inf)
-    stamps = wanted_stamps(first, [reader.stamp(packet) for packet in end], float(stream.time_base or 0), spec)
-    latest = last_wanted(groups, stamps, EARLY_IN_AVI if reader.is_avi else 0)
+    seconds, early = float(stream.time_base or 0), EARLY_IN_AVI if reader.is_avi else 0
+    stamps = wanted_stamps(first, [reader.stamp(packet) for packet in end], seconds, spec)
+    latest = last_wanted(groups, stamps, reach=spec.tolerance_s / seconds, early=early)
     wanted = {number: last for number, last in latest.items() if number < number_of_end}
     file.fetch(likely_ranges(groups, wanted, beginning.size))
     islands = {number: reader.read_until(groups[number], last) for number, last in wanted.items()}
