@@ -63,9 +63,14 @@ class Feed:
 
     def _from(self, start: int) -> Iterator[tuple[int, av.Packet]]:
         """Packets from at or before `start`: read on, go there, or begin anew."""
-        if self._ahead is None or not self._next <= start <= self._next + READ_ON_PACKETS:
+        is_near = self._next <= start and (not self._is_seekable or start <= self._next + READ_ON_PACKETS)
+        if self._ahead is None or not is_near:
             self._ahead = self._sought(start) or self._from_beginning()
         return self._ahead
+
+    @property
+    def _is_seekable(self) -> bool:
+        return self.container.format.name in SEEKABLE_FORMATS and not is_packed(self.container, self.stream)
 
     def _from_beginning(self) -> Iterator[tuple[int, av.Packet]]:
         self.container.close()
@@ -76,7 +81,7 @@ class Feed:
         """Packets from a key frame at or before `start`; None where the file cannot be entered there for sure."""
         index = self.index
         time = index.dts[start] if index.dts[start] is not None else index.pts[start]
-        if time is None or self.container.format.name not in SEEKABLE_FORMATS or is_packed(self.container, self.stream):
+        if time is None or not self._is_seekable:
             return None
         try:
             self.container.seek(time, stream=self.stream, backward=True)
