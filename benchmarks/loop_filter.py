@@ -61,7 +61,9 @@ def main(options: Options) -> None:
         psnr_db = np.array([value for result in results for value in result.psnr_db])
         changed = psnr_db[np.isfinite(psnr_db)]
         figures = f"{changed.mean():.1f} | {changed.min():.1f}" if len(changed) else "– | –"
-        print(f"| {content} ({len(results)}) | {100 * saved:.0f} % | {figures} | {np.isinf(psnr_db).mean():.0%} |")
+        print(
+            f"| {content} ({len(results)}) | {100 * saved:.0f} % | {figures} | {100 * np.isinf(psnr_db).mean():.0f} % |"
+        )
 
 
 def contents(options: Options) -> Iterator[tuple[str, list[Path]]]:

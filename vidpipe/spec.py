@@ -60,8 +60,8 @@ class ClipSpec:
     """Seconds by which a wanted time may move to a frame that costs less to decode: a key frame, else one that needs
     fewer packets (0: exact). frame_pts_s holds the true times, max_shift_s how far a clip's frames were moved."""
     skip_loop_filter: bool = False
-    """Leave out the loop filter on all but key frames: of H.264, HEVC and VP8 12 to 24 % less CPU time, and pictures
-    that drift from one key frame to the next (mean PSNR 41 to 49 dB, at worst 35 dB). VP9 and AV1 stay as they are."""
+    """Leave out the loop filter on all but key frames: of H.264, HEVC and VP8 13 to 26 % less CPU time, and pictures
+    that drift from one key frame to the next (mean PSNR 41 to 45 dB, at worst 35 dB). VP9 and AV1 stay as they are."""
     on_damage: Literal["fail", "keep"] = "fail"
     """When a frame that is needed cannot be decoded, or the file ends too early. fail: the video fails. keep: frames
     are taken of what the decoder shows, gray smears and all; num_damaged in the status row counts the damage."""
