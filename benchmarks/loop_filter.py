@@ -59,11 +59,9 @@ def main(options: Options) -> None:
         results = [compare(str(path), options.rounds) for path in paths]
         saved = 1 - statistics.median(result.cpu_share for result in results)
         psnr_db = np.array([value for result in results for value in result.psnr_db])
-        changed = psnr_db[np.isfinite(psnr_db)]
+        changed, unchanged = psnr_db[np.isfinite(psnr_db)], np.isinf(psnr_db).mean()
         figures = f"{changed.mean():.1f} | {changed.min():.1f}" if len(changed) else "– | –"
-        print(
-            f"| {content} ({len(results)}) | {100 * saved:.0f} % | {figures} | {100 * np.isinf(psnr_db).mean():.0f} % |"
-        )
+        print(f"| {content} ({len(results)}) | {100 * saved:.0f} % | {figures} | {100 * unchanged:.0f} % |")
 
 
 def contents(options: Options) -> Iterator[tuple[str, list[Path]]]:
