@@ -123,6 +123,8 @@ OTHER_CODECS: dict[str, Writer] = {
     "hevc_closed_gop.mp4": made("libx265", x265("keyint=16:no-open-gop=1:bframes=4")),
     "hevc_radl.mp4": made("libx265", x265("keyint=16:no-open-gop=1:radl=2:bframes=3")),
     "hevc_intra_refresh.mp4": made("libx265", x265("keyint=20:intra-refresh=1")),
+    "hevc_temporal_layers.mp4": made("libx265", x265("keyint=16:temporal-layers=3:bframes=4:b-pyramid=1")),
+    "hevc_reference_sets.mp4": made("libx265", x265("keyint=32:ref=5:bframes=3:opt-ref-list-length-pps=1:opt-rps=1")),
     "hevc_10bit.mp4": made("libx265", x265("keyint=16"), pixel_format="yuv420p10le"),
     "hevc_444.mkv": made("libx265", x265("keyint=16"), pixel_format="yuv444p"),
     "mpeg4_b.avi": made("mpeg4", {"bf": "2", "g": "12", "qmax": "6"}),

@@ -9,26 +9,29 @@ class BitReader:
     """Big-endian bits of some bytes; reading past the end raises ValueError."""
 
     def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
+        self._value = int.from_bytes(data, "big")  # what is left
         self._left = 8 * len(data)
 
     def bits(self, count: int) -> int:
         self._left -= count
         if self._left < 0:
             raise ValueError("header ends too early")
-        return (self._value >> self._left) & ((1 << count) - 1)
+        value = self._value >> self._left
+        self._value ^= value << self._left
+        return value
 
     def flag(self) -> bool:
         return self.bits(1) == 1
 
     def unsigned(self) -> int:
         """Exp-Golomb code, ue(v) of the H.264 standard."""
-        zeros = 0
-        while not self.bits(1):
-            zeros += 1
-            if zeros > 32:
-                raise ValueError("no Exp-Golomb code")
-        return (1 << zeros) - 1 + (self.bits(zeros) if zeros else 0)
+        zeros = self._left - self._value.bit_length()
+        self._left -= 2 * zeros + 1
+        if self._left < 0 or zeros > 32:
+            raise ValueError("no Exp-Golomb code")
+        code = self._value >> self._left
+        self._value ^= code << self._left
+        return code - 1
 
     def signed(self) -> int:
         """se(v)."""

@@ -5,7 +5,9 @@ Source: ITU-T H.264, 7.3 (syntax), 8.2.1 (picture order count), D.1.8 (recovery 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vidpipe.decode.bits import BitReader, nal_units, without_escapes
 
@@ -30,8 +32,7 @@ class Sequence:
     """It says how far display and decoding order differ; else FFmpeg learns that from the pictures."""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """What the first slice of an access unit and its SEI say."""
 
     is_idr: bool
@@ -42,6 +43,9 @@ class Picture:
     order_lsb: int = 0
     order_lsb_bits: int = 0
     is_field: bool = False
+    frame_num: int = 0
+    """Counts the reference pictures, up to 2 ** frame_num_bits."""
+    frame_num_bits: int = 0
 
     @property
     def is_clean_start(self) -> bool:
@@ -71,8 +75,11 @@ class H264Headers:
 
     def read(self, data: bytes) -> Picture:
         """The picture of one access unit."""
+        return self.read_units(nal_units(data, self.length_size))
+
+    def read_units(self, units: Iterable[bytes]) -> Picture:
         recovery: int | None = None
-        for unit in nal_units(data, self.length_size):
+        for unit in units:
             kind = unit[0] & 31
             if kind in (SPS, PPS):
                 self._read_parameters(unit)
@@ -105,7 +112,7 @@ class H264Headers:
                 self._sequences[number] = sequence
                 self.may_be_interlaced |= not sequence.frames_only
             elif unit[:1] and unit[0] & 31 == PPS:
-                reader = BitReader(without_escapes(unit[1:32]))
+                reader = BitReader(without_escapes(unit[1:25]))
                 number = reader.unsigned()
                 self._sequence_of[number] = reader.unsigned()
         except ValueError:
@@ -115,7 +122,7 @@ class H264Headers:
         is_reference = bool(unit[0] >> 5 & 3)
         unknown = Picture(kind == IDR, recovery, is_reference, None)
         try:
-            reader = BitReader(without_escapes(unit[1:40]))
+            reader = BitReader(without_escapes(unit[1:25]))
             reader.unsigned()  # first_mb_in_slice
             reader.unsigned()  # slice_type
             sequence = self._sequences.get(self._sequence_of.get(reader.unsigned(), -1))
@@ -123,7 +130,8 @@ class H264Headers:
                 return unknown
             if sequence.separate_planes:
                 reader.bits(2)
-            reader.bits(sequence.frame_num_bits)
+            num_bits = sequence.frame_num_bits
+            frame_num = reader.bits(num_bits)
             is_field = not sequence.frames_only and reader.flag()
             if is_field:
                 reader.bits(1)
@@ -132,7 +140,8 @@ class H264Headers:
             lsb = reader.bits(sequence.order_lsb_bits) if sequence.order_type == 0 else 0
         except ValueError:
             return unknown
-        return Picture(kind == IDR, recovery, is_reference, sequence.order_type, lsb, sequence.order_lsb_bits, is_field)
+        order = sequence.order_type, lsb, sequence.order_lsb_bits
+        return Picture(kind == IDR, recovery, is_reference, *order, is_field, frame_num, num_bits)
 
 
 def read_sequence(unit: bytes) -> tuple[int, Sequence]:

@@ -21,6 +21,7 @@ from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex
 from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.plan import Pictures, Run, damaged, frame_costs, plan_runs
 from vidpipe.decode.resize import Resizer
+from vidpipe.decode.skipping import SKIP_CHECKS, checked
 from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec
 
@@ -52,6 +53,8 @@ class PyavVideo:
             # In a transport stream the mark says that a counter jumped, as it does where two recordings are joined.
             self._believes_marks = self._feed.container.format.name != "mpegts"
             self._seen_damaged = set(self._feed.index.damaged if self._believes_marks else ())
+            context = self._feed.stream.codec_context
+            self._skip_check = SKIP_CHECKS[self.codec](context.extradata or b"") if self.codec in SKIP_CHECKS else None
             self._pictures = None if count else self._know_pictures()
             self.times_s = self._count_pictures() if self._pictures is None else self._planned_times_s(self._pictures)
             # To count the pictures, all of them are decoded: then each costs the same.
@@ -206,7 +209,10 @@ class PyavVideo:
         """The pictures of one run; those that are not wanted may be missing."""
         skips = self.codec in NONREF_CODECS
         is_begun, skips_now = False, None
-        for position, packet in self._feed.run(run):
+        packets = self._feed.run(run)
+        if self._skip_check is not None:
+            packets = checked(packets, self._skip_check, run, pictures, self._feed.index)
+        for position, packet in packets:
             if not is_begun:  # a file that is read again has a decoder of its own
                 self._begin()
                 is_begun = True

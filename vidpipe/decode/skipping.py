@@ -1,0 +1,184 @@
+"""Whether pictures that are skipped leave all others as they are, told by the headers of what passes by.
+
+FFmpeg skips H.264 and HEVC pictures by a mark in the first byte, without reading on. In a sound stream nothing is lost
+with them. But in a full decode a damaged one may have others thrown away: the decoder goes by its frame number (H.264)
+or its list of references (HEVC). And some sound ones are no references to their like, but to others (HEVC's layers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Protocol
+
+import av
+
+from vidpipe.decode import h264, hevc
+from vidpipe.decode.bits import nal_units
+from vidpipe.decode.packets import IndexMismatch, PacketIndex
+from vidpipe.decode.plan import Pictures, Run
+
+# First bytes of units that are not skipped with a picture's slices, or lost with them: slices marked as references, and
+# parameter sets that are not.
+NEVER_SKIPPED = {*(mark << 5 | kind for mark in (1, 2, 3) for kind in (h264.SLICE, h264.IDR)), h264.SPS, h264.PPS}
+NOWHERE = -1 << 40  # no picture order count
+
+
+class SkipCheck(Protocol):
+    """Is shown the packets of a run, fed and skipped ones, in decoding order; raises IndexMismatch."""
+
+    def begin(self, before: bytes | None) -> None:
+        """A run begins, behind that packet."""
+
+    def add(self, data: bytes, stamp: int, *, is_next: bool) -> None:
+        """A packet and its presentation time; not `is_next` when packets before it were left out."""
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+def checked(
+    packets: Iterator[tuple[int, av.Packet]],
+    check: SkipCheck,
+    run: Run,
+    pictures: Pictures,
+    index: PacketIndex,
+) -> Iterator[tuple[int, av.Packet]]:
+    """The packets of a run while `check` looks at them, and at their neighbours where these are in memory.
+
+    The one before shows whether any are lost in between; those behind, which of them are shown before the run's last.
+    """
+    held, stamp, previous = index.held, pictures.stamp, run.start - 1
+    knows_before = held is not None and run.start > 0 and run.start not in index.gaps
+    check.begin(bytes(held[previous]) if held is not None and knows_before else None)
+    for position, packet in packets:
+        check.add(bytes(packet), int(stamp[position]), is_next=position == previous + 1)
+        previous = position
+        yield position, packet
+    latest = stamp[run.feed].max()
+    following = run.stop
+    while held is not None and following < len(held) and stamp[following] < latest:
+        check.add(bytes(held[following]), int(stamp[following]), is_next=True)
+        following += 1
+    check.end()
+
+
+class _Order:
+    """Picture order counts against presentation times: a decoder shows pictures by the former."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self._anchor = 0
+        self._shown: list[tuple[int, tuple[int, int]]] = []
+
+    def restart(self) -> None:
+        """Counts begin anew, and everything before is shown before."""
+        self.epoch += 1
+        self._anchor = 0
+
+    def count(self, lsb: int, num_bits: int, *, is_anchor: bool) -> int:
+        """The full count of a picture, which takes the nearest one to the last anchor's."""
+        size = 1 << num_bits
+        full = self._anchor + (lsb - self._anchor + size // 2) % size - size // 2
+        if is_anchor:
+            self._anchor = full
+        return full
+
+    def show(self, stamp: int, full: int) -> None:
+        self._shown.append((stamp, (self.epoch, full)))
+
+    def check(self) -> None:
+        counts = [count for _, count in sorted(self._shown)]
+        if any(before >= after for before, after in pairwise(counts)):
+            raise IndexMismatch("the pictures' own order is not that of their times")
+
+
+class H264Check:
+    """Frame numbers count reference pictures; where one jumps, the decoder makes up the missing ones."""
+
+    def __init__(self, extradata: bytes) -> None:
+        self._headers = h264.H264Headers(extradata)
+
+    def begin(self, before: bytes | None) -> None:
+        self._order = _Order()
+        previous = self._headers.read(before) if before is not None else None
+        self._previous = previous.frame_num if previous is not None and previous.order_type is not None else None
+        self._reference: int | None = None
+
+    def add(self, data: bytes, stamp: int, *, is_next: bool) -> None:
+        units = list(nal_units(data, self._headers.length_size))
+        picture = self._headers.read_units(units)
+        is_reference, is_idr = picture.is_reference, picture.is_idr
+        if picture.order_type is None or (is_idr and not is_reference):
+            raise IndexMismatch("a picture whose header cannot be read")
+        if not is_reference and any(unit[0] in NEVER_SKIPPED for unit in units):
+            raise IndexMismatch("units of a picture that contradict each other")
+        number = picture.frame_num
+        if is_idr:
+            self._order.restart()
+        elif is_next:
+            last = (1 << picture.frame_num_bits) - 1
+            for earlier in (self._previous, self._reference):
+                if earlier is not None and (number - earlier) & last > 1:
+                    raise IndexMismatch(f"frame number {number} comes after {earlier}")
+        else:
+            self._reference = None
+        self._previous = number
+        if is_reference:
+            self._reference = number
+        if picture.order_type == 0:
+            full = self._order.count(picture.order_lsb, picture.order_lsb_bits, is_anchor=is_reference)
+            self._order.show(stamp, full)
+
+    def end(self) -> None:
+        self._order.check()
+
+
+class HevcCheck:
+    """Each picture lists the references that it leaves in the decoder, and one that is needed later has to be there."""
+
+    def __init__(self, extradata: bytes) -> None:
+        self._headers = hevc.HevcHeaders(extradata)
+
+    def begin(self, before: bytes | None) -> None:
+        self._order = _Order()
+        self._held: set[int] = set()
+        self._num_entries = 0
+
+    def add(self, data: bytes, stamp: int, *, is_next: bool) -> None:
+        try:
+            picture = self._headers.read(data)
+        except ValueError as error:
+            raise IndexMismatch(f"a picture whose header cannot be read: {error}") from None
+        if not picture.is_shown:
+            raise IndexMismatch("a picture that is not to be shown")
+        self._num_entries += picture.is_entry
+        if picture.kind in hevc.SKIPPED_LEADING and self._num_entries == 1:
+            return  # it refers to what was before the entry; the decoder leaves it out
+        if picture.kind in hevc.IDR or picture.kind in hevc.BLA:
+            self._order.restart()
+            self._held = set()
+        full = self._order.count(picture.order_lsb, picture.order_lsb_bits, is_anchor=picture.anchors_order)
+        named = {(full + delta, is_used) for delta, is_used in picture.references}
+        named |= {self._long_term(entry, full, picture) for entry in picture.long_term}
+        if not picture.is_entry and any(is_used and count not in self._held for count, is_used in named):
+            raise IndexMismatch("a reference that was skipped, or never came")
+        self._held &= {count for count, _ in named}
+        if picture.is_reference:
+            self._held.add(full)
+        self._order.show(stamp, full)
+
+    def _long_term(self, entry: hevc.LongTerm, full: int, picture: hevc.Picture) -> tuple[int, bool]:
+        """The count of a long-term reference; without its high bits, whichever is there."""
+        lsb, turns, is_used = entry
+        size = 1 << picture.order_lsb_bits
+        if turns is not None:
+            return full - full % size - turns * size + lsb, is_used
+        found = [count for count in self._held if count % size == lsb]
+        return found[0] if found else NOWHERE, is_used
+
+    def end(self) -> None:
+        self._order.check()
+
+
+SKIP_CHECKS: dict[str, Callable[[bytes], SkipCheck]] = {"h264": H264Check, "hevc": HevcCheck}
