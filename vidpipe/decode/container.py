@@ -108,11 +108,20 @@ def _is_told_by_headers(container: InputContainer) -> bool:
 def refuse_scripts(source: Source) -> None:
     """Raise DecodeError for an empty file and for text that tells a player to open something else."""
     with opened(source) as file:
-        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        start = _after_tag(file).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         raise DecodeError("not_a_video", f"the file holds nothing ({size_of(source)} bytes)")
     if start.startswith(PLAYLIST_MARKS) or (start.startswith(b"<") and b"<mpd" in start):
         raise DecodeError("forbidden", f"a playlist that refers to other files, not a video: begins {start[:16]!r}")
+
+
+def _after_tag(file: BinaryFile) -> bytes:
+    """The first bytes of the content: FFmpeg, too, looks at what comes behind an ID3 tag."""
+    start = file.read(1024)
+    if start[:3] != b"ID3" or len(start) < 10:
+        return start
+    file.seek(10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(start[6:10]))))
+    return file.read(1024) or start
 
 
 def is_cut_short(source: Source) -> bool:

@@ -1,12 +1,15 @@
 """decord and torchcodec behind the face of `Video`, to compare them on one's own files.
 
 Neither can be told which formats to refuse, and both follow playlists to other files. So PyAV's white list looks at the
-file first, and they get its bytes, never its path. Both are asked for one thread and full-size frames.
+file first, and they get its bytes, never its path. As their FFmpeg may still see a playlist where ours sees a video,
+they work while the process can open nothing. Both are asked for one thread and full-size frames.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,13 +77,13 @@ class DecordVideo(_PeerVideo):
         self._errors = decord.DECORDError, RuntimeError, IndexError
         # decord writes raw bytes of bad files to stderr.
         decord.logging.set_level(decord.logging.QUIET)
-        with _as_decode_error(*self._errors):
+        with _sealed(*self._errors):
             self._reader = decord.VideoReader(io.BytesIO(self._data), num_threads=1)
-        starts_s = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0].astype(np.float64)
+            starts_s = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0].astype(np.float64)
         self.times_s = np.maximum.accumulate(starts_s - starts_s[0])
 
     def _read(self, indices: list[int]) -> np.ndarray:
-        with _as_decode_error(*self._errors):
+        with _sealed(*self._errors):
             return self._reader.get_batch(indices).asnumpy()
 
     def close(self) -> None:
@@ -95,7 +98,7 @@ class TorchcodecVideo(_PeerVideo):
         super().__init__(path, spec)
         from torchcodec.decoders import VideoDecoder
 
-        with _as_decode_error(RuntimeError, ValueError):
+        with _sealed(RuntimeError, ValueError):
             self._decoder = VideoDecoder(self._data, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact")
         if len(self._pts) == len(self._decoder):
             pts = np.sort(np.array(self._pts, np.float64))
@@ -104,7 +107,7 @@ class TorchcodecVideo(_PeerVideo):
             self.times_s = np.arange(len(self._decoder)) / self._rate
 
     def _read(self, indices: list[int]) -> np.ndarray:
-        with _as_decode_error(RuntimeError, IndexError):
+        with _sealed(RuntimeError, IndexError):
             return self._decoder.get_frames_at(indices).data.numpy()
 
     def close(self) -> None:
@@ -113,10 +116,16 @@ class TorchcodecVideo(_PeerVideo):
 
 
 @contextmanager
-def _as_decode_error(*errors: type[Exception]) -> Iterator[None]:
-    """The peers raise one class of error for everything that is wrong with a file."""
+def _sealed(*errors: type[Exception]) -> Iterator[None]:
+    """No file and no connection can be opened meanwhile; `errors`, a peer's for all that is wrong, are DecodeError."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
     try:
         yield
     except errors as error:
         first_line = str(error).strip().partition("\n")[0][:300]
         raise DecodeError("corrupt", first_line or type(error).__name__) from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
