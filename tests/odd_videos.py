@@ -3,6 +3,8 @@
     for name, write in ODD_VIDEOS.items():
         write(folder / name)
 
+    python tests/odd_videos.py FOLDER       # all of them, to compare decoders: benchmarks/decode.py --videos FOLDER
+
 The key is the file name. What an encoder cannot be asked for (packed B-frames, recordings joined in the middle, starts
 without a key frame) is made of encoded packets by hand.
 """
@@ -10,6 +12,7 @@ without a key frame) is made of encoded packets by hand.
 from __future__ import annotations
 
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -183,19 +186,56 @@ OTHER_CODECS: dict[str, Writer] = {
     "jpeg2000.mov": made("jpeg2000", num=16),
 }
 BY_COMMAND: dict[str, Writer] = {
-    "aom.mkv": partial(
-        by_command, arguments="-c:v libaom-av1 -cpu-used 8 -g 20 -lag-in-frames 19 -b:v 100k -auto-alt-ref 1"
-    ),
-    "aom.mp4": partial(by_command, arguments="-c:v libaom-av1 -cpu-used 8 -g 20 -usage realtime -b:v 100k"),
-    "xvid_packed.avi": partial(by_command, arguments="-c:v libxvid -bf 2 -g 12 -q:v 4 -pix_fmt yuv420p"),
-    "theora.ogv": partial(by_command, arguments="-c:v libtheora -g 12 -q:v 5 -pix_fmt yuv420p"),
-}
+    name: partial(by_command, arguments=arguments)
+    for name, arguments in {
+        "aom.mkv": "-c:v libaom-av1 -cpu-used 8 -g 20 -lag-in-frames 19 -b:v 100k -auto-alt-ref 1",
+        "aom.mp4": "-c:v libaom-av1 -cpu-used 8 -g 20 -usage realtime -b:v 100k",
+        "aom_error_resilient.webm": "-c:v libaom-av1 -cpu-used 8 -g 30 -lag-in-frames 8 -b:v 100k -error-resilience 1",
+        "rav1e.mkv": "-c:v librav1e -speed 10 -g 20 -qp 120",
+        "rav1e.mp4": "-c:v librav1e -speed 10 -g 20 -qp 120 -rav1e-params low_latency=true",
+        "xvid_packed.avi": "-c:v libxvid -bf 2 -g 12 -q:v 4 -pix_fmt yuv420p",
+        "theora.ogv": "-c:v libtheora -g 12 -q:v 5 -pix_fmt yuv420p",
+        "theora.mkv": "-c:v libtheora -g 12 -q:v 5 -pix_fmt yuv420p",
+        "vp8_alt_ref.ogv": "-c:v libvpx -auto-alt-ref 1 -lag-in-frames 16 -g 40 -b:v 150k",
+        "vp9_lossless.mkv": "-c:v libvpx-vp9 -lossless 1 -cpu-used 6 -g 20",
+        "vp9_realtime.webm": "-c:v libvpx-vp9 -error-resilient 1 -lag-in-frames 0 -deadline realtime -b:v 150k",
+        "h264.asf": "-c:v libx264 -preset veryfast -bf 3 -g 18",
+        "h264_open_gop.mxf": "-c:v libx264 -preset veryfast -bf 2 -g 12 -x264-params open-gop=1",
+        "h264_two_references.ts": "-c:v libx264 -preset slow -refs 6 -bf 4 -g 24 -x264-params weightp=2:open-gop=1",
+        "h264_fake_interlaced.mp4": "-c:v libx264 -preset veryfast -g 18 -x264-params fake-interlaced=1",
+        "h264_blu_ray.ts": "-c:v libx264 -x264-params bluray-compat=1:b-pyramid=strict:open-gop=1:slices=4",
+        "h264_baseline.mp4": "-c:v libx264 -profile:v baseline -g 24 -pix_fmt yuv420p",
+        "h264_lossless.mkv": "-c:v libx264 -qp 0 -g 24 -bf 2",
+        "hevc_12bit.mkv": "-c:v libx265 -preset superfast -pix_fmt yuv420p12le -x265-params log-level=none:keyint=16",
+        "hevc_gray.mp4": "-c:v libx265 -preset superfast -pix_fmt gray -x265-params log-level=none:keyint=16",
+        "hevc_fields.mp4": "-c:v libx265 -preset superfast -x265-params log-level=none:keyint=16:interlace=tff",
+        "mpeg2.mxf": "-c:v mpeg2video -bf 2 -g 12 -pix_fmt yuv420p",
+        "mpeg2_422_fields.ts": "-c:v mpeg2video -pix_fmt yuv422p -bf 2 -g 12 -flags +ildct+ilme",
+        "mpeg2_low_delay.mpg": "-c:v mpeg2video -pix_fmt yuv420p -flags low_delay -g 12",
+        "mpeg2.asf": "-c:v mpeg2video -pix_fmt yuv420p -bf 2 -g 12",
+        "mpeg2.wtv": "-c:v mpeg2video -pix_fmt yuv420p -bf 2 -g 12",
+        "mpeg1_b.mkv": "-c:v mpeg1video -pix_fmt yuv420p -bf 2 -g 12",
+        "mpeg4_data_partitions.mp4": "-c:v mpeg4 -pix_fmt yuv420p -data_partitioning 1 -bf 2 -g 12",
+        "dv.avi": "-vf scale=720:576 -pix_fmt yuv420p -frames:v 12 -c:v dvvideo",
+        "dv.dv": "-vf scale=720:576 -pix_fmt yuv420p -frames:v 12 -c:v dvvideo",
+        "prores.mkv": "-c:v prores_ks -profile:v 0 -pix_fmt yuv422p10le",
+        "magicyuv.avi": "-c:v magicyuv -pix_fmt yuv420p",
+        "snow.avi": "-c:v snow -pix_fmt yuv420p -strict -2",
+        "speedhq.mov": "-c:v speedhq -pix_fmt yuv420p -tag:v SHQ0",
+        "cut_by_copy.mp4": "-c:v libx264 -preset veryfast -bf 3 -g 18 -output_ts_offset -0.9",
+    }.items()
+}  # fmt: skip
 ODD_VIDEOS: dict[str, Writer] = H264 | TIMES | OTHER_CODECS | (BY_COMMAND if shutil.which("ffmpeg") else {})
 
 
 def write_odd_videos(folder: Path) -> dict[str, Path]:
     """All of them, by their names."""
+    folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / name for name in ODD_VIDEOS}
     for name, path in paths.items():
         ODD_VIDEOS[name](path)
     return paths
+
+
+if __name__ == "__main__":
+    write_odd_videos(Path(sys.argv[1]))

@@ -319,7 +319,7 @@ def test_a_damaged_picture_is_never_delivered(tmp_path):
 def test_packets_that_are_all_to_be_dropped_promise_no_picture():
     """A damaged edit list says so; then only a full decode can tell."""
     index = PacketIndex(pts=[0, 1], is_key=[True, False], is_discard=[True, True], size=[99, 99], header=[None, None])
-    facts = {"format_name": "mov,mp4,m4a,3gp,3g2,mj2", "codec": "hevc", "is_interlaced": False}
+    facts = {"format_name": "mov,mp4,m4a,3gp,3g2,mj2", "codec": "hevc", "is_interlaced": False, "may_reorder": True}
     assert know_pictures(index, **facts) is None
     index.is_discard = [True, False]
     assert know_pictures(index, **facts).in_order.tolist() == [1]

@@ -55,6 +55,7 @@ def test_units_stand_behind_their_lengths_or_between_start_codes():
     assert list(nal_units(b"\0\0\0\x02ab\0\0\0\x01c", 4)) == [b"ab", b"c"]
     assert list(nal_units(b"\0\x02ab\0\x01c", 2)) == [b"ab", b"c"]
     assert list(nal_units(b"\0\0\x01ab\0\0\x01c", 0)) == [b"ab", b"c"]
+    assert list(nal_units(b"\0\0\x01ab\0\0\x01\0\0\x01", 0)) == [b"ab"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\0\x09ab", b"\0\0\0\0"])

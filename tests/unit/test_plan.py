@@ -117,7 +117,7 @@ def test_timestamps_that_contradict_the_order_of_decoding_are_not_believed(stamp
 
 
 def test_leading_pictures_at_the_beginning_are_left_to_the_decoder():
-    facts = {"format_name": "matroska,webm", "codec": "hevc", "is_interlaced": False}
+    facts = {"format_name": "matroska,webm", "codec": "hevc", "is_interlaced": False, "may_reorder": True}
     index = PacketIndex([2, 0, 1, 3], [0, 1, 2, 3], [True] + [False] * 3, [False] * 4, [99] * 4, [None] * 4)
     assert know_pictures(index, **facts) is None
     index.is_discard = [False, True, True, False]  # an edit list says that they are not shown

@@ -40,7 +40,7 @@ class BitReader:
 
 
 def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """NAL units of an access unit: behind lengths of `length_size` bytes, or between start codes where that is 0."""
+    """NAL units of an access unit, none empty: behind lengths of `length_size` bytes, or for 0 between start codes."""
     position = 0
     if length_size:
         while position + length_size <= len(data):
@@ -54,7 +54,9 @@ def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
     position = data.find(b"\x00\x00\x01")
     while position >= 0:
         following = data.find(b"\x00\x00\x01", position + 3)
-        yield data[position + 3 : following if following >= 0 else len(data)]
+        unit = data[position + 3 : following if following >= 0 else len(data)]
+        if unit:
+            yield unit
         position = following
 
 

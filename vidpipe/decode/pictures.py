@@ -19,10 +19,14 @@ INTRA_ONLY_CODECS = frozenset(
 )
 # Codecs that show pictures in the order in which they decode them.
 IN_ORDER_CODECS = frozenset(("msmpeg4", "msmpeg4v2", "msmpeg4v3", "flv", "wmv1", "wmv2", "vp9", "av1"))
+# Containers that may know when pictures are decoded only, and give that for the time at which they are shown.
+DECODING_TIME_FORMATS = frozenset(("asf", "mxf"))
 MAX_REORDERED = 32  # pictures by which display and decoding order differ; no codec holds back more than 16
 
 
-def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interlaced: bool) -> Pictures | None:
+def know_pictures(
+    index: PacketIndex, *, format_name: str, codec: str, is_interlaced: bool, may_reorder: bool
+) -> Pictures | None:
     """The pictures of a stream, from its packets alone; None where only a full decode can tell."""
     num_packets = len(index)
     is_start = np.array(index.is_key, bool)
@@ -35,6 +39,8 @@ def know_pictures(index: PacketIndex, *, format_name: str, codec: str, is_interl
         stamp: list[int] | None = list(range(num_packets))
     elif is_stamped:
         stamp = trusted_pts(index, format_name, codec, is_interlaced)
+        if stamp is not None and may_reorder and format_name in DECODING_TIME_FORMATS and stamp == sorted(stamp):
+            return None
     else:
         stamp = ranks_from_headers(index, format_name, codec)
     if stamp is None or all(index.is_discard):

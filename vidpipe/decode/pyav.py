@@ -94,6 +94,7 @@ class PyavVideo:
             format_name=self._feed.container.format.name,
             codec=self.codec,
             is_interlaced=is_interlaced,
+            may_reorder=context.has_b_frames,
         )
 
     def _planned_times_s(self, pictures: Pictures) -> np.ndarray:
