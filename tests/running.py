@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +47,46 @@ def s3_user(name: str, *actions: str) -> dict[str, object]:
         "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}],
         "actions": list(actions),
     }
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[S3Server]:
+    """SeaweedFS on free loopback ports with its data in `folder`; credentials are checked."""
+    (folder / "data").mkdir()
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [s3_user("writer", "Admin"), s3_user("reader", "Read", "List")]}))
+    ports = free_ports(8)
+    master, volume, filer, s3_port, *grpc = ports
+    options = {
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "dir": folder / "data",
+        "volume.max": 100,
+        "s3.config": config,
+    }
+    options |= {"master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": s3_port}
+    options |= {f"{name}.port.grpc": port for name, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True)}
+    options |= {"s3.port.iceberg": 0, "s3.port.lance": 0, "s3.autoCreateBucket": "false"}
+    options |= {"master.volumeSizeLimitMB": 64, "master.telemetry": "false"}
+    command = [BIN / "weed", f"-logdir={folder}", "server", "-s3"]
+    command += [f"-{name}={value}" for name, value in options.items()]
+    endpoint = f"http://127.0.0.1:{s3_port}"
+    env = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    env |= {"AWS_EC2_METADATA_DISABLED": "true"}
+    writer, reader = (
+        env | {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": f"{name}-secret"} for name in ("writer", "reader")
+    )
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_until(lambda: answers(endpoint), process, folder / "weed.log")
+            yield S3Server(endpoint, writer, reader)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # asked kindly it takes 15 s
+            process.wait()
+            for port in ports:
+                for left_over in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left_over.unlink()
 
 
 def answers(url: str) -> bool:
