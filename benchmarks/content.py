@@ -17,8 +17,15 @@ from vidpipe.synthetic import MOTIONS, Encoding, iter_frames, write_video
 CACHE = Path(tempfile.gettempdir()) / "vidpipe-benchmarks"
 FIGHTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "fights" / "videos"
 NUM_DISTINCT = 4  # videos rendered for each style; the others are links to them
-LONG_PIECE_S = 60
-ARCHIVE_PIECE_S = 67
+LONG_PIECE_S, ARCHIVE_PIECE_S, LONG_FPS = 60, 67, 25
+CONTAINERS = {".mp4": "mp4", ".mkv": "matroska"}
+# Where a file keeps what a reader needs to find its pictures: container and options of its writer, for ranges.py.
+LAYOUTS: dict[str, tuple[str, dict[str, str]]] = {
+    "MP4": (".mp4", {"movflags": "+faststart"}),
+    "MP4, moov last": (".mp4", {}),
+    "MKV": (".mkv", {}),
+    "fragmented MP4": (".mp4", {"movflags": "+frag_keyframe+empty_moov"}),
+}
 
 
 def _h264(preset: str) -> Encoding:
@@ -118,7 +125,8 @@ def busy_frames(seed: int, *, num_frames: int, height: int, width: int) -> Itera
 
 def long_video(minutes: int) -> Path:
     """A 720p H.264 video of that many minutes: a piece of one minute again and again."""
-    return repeated(CACHE / f"long-{minutes}-min.mp4", STYLES["720p"][0], (720, 1280), LONG_PIECE_S, minutes)
+    piece = long_piece("piece-long", STYLES["720p"][0], (720, 1280), LONG_PIECE_S)
+    return repeated(piece, f"long-{minutes}-min.mp4", LONG_PIECE_S, 60 * minutes)
 
 
 def archive_video(minutes: int) -> Path:
@@ -127,29 +135,53 @@ def archive_video(minutes: int) -> Path:
     Its piece is so long that key frames lie anywhere between the times at which one looks.
     """
     options = {"preset": "veryfast", "b": "600k", "g": "250", "sc_threshold": "0"}
-    num_pieces = -(-minutes * 60 // ARCHIVE_PIECE_S)
     encoding = Encoding("libx264", "yuv420p", ".mp4", options)
-    return repeated(CACHE / f"archive-{minutes}-min.mp4", encoding, (360, 640), ARCHIVE_PIECE_S, num_pieces)
+    piece = long_piece("piece-archive", encoding, (360, 640), ARCHIVE_PIECE_S)
+    num_pieces = -(-minutes * 60 // ARCHIVE_PIECE_S)
+    return repeated(piece, f"archive-{minutes}-min.mp4", ARCHIVE_PIECE_S, num_pieces * ARCHIVE_PIECE_S)
 
 
-def repeated(path: Path, encoding: Encoding, size: tuple[int, int], piece_s: int, num_pieces: int) -> Path:
-    """A video of one piece's packets again and again with later times, made once."""
+def bucket_piece() -> Path:
+    """One minute of 720p H.264 at 1.2 Mbit/s, with a key frame every 5 s."""
+    options = {"preset": "veryfast", "b": "1200k", "g": "128"}
+    return long_piece("bucket-piece", Encoding("libx264", "yuv420p", ".mp4", options), (720, 1280), LONG_PIECE_S)
+
+
+def bucket_video(layout: str, seconds: int) -> Path:
+    """The bucket piece again and again for so many seconds, in one of the `LAYOUTS`."""
+    suffix, options = LAYOUTS[layout]
+    name = f"bucket-{layout.replace(',', '').replace(' ', '-').lower()}-{seconds}-s{suffix}"
+    return repeated(bucket_piece(), name, LONG_PIECE_S, seconds, options)
+
+
+def long_piece(name: str, encoding: Encoding, size: tuple[int, int], piece_s: int) -> Path:
+    path = CACHE / "generated" / f"{name}.mp4"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frames = busy_frames(0, num_frames=piece_s * LONG_FPS, height=size[0], width=size[1])
+        half_done = path.with_name(f"half-done-{path.name}")
+        write_video(half_done, frames, encoding=encoding, fps=LONG_FPS)
+        half_done.rename(path)
+    return path
+
+
+def repeated(piece: Path, name: str, piece_s: int, seconds: int, options: dict[str, str] | None = None) -> Path:
+    """A video of a piece's packets, again and again with later times, made once."""
+    path = CACHE / name
     if path.exists():
         return path
-    piece = CACHE / "generated" / f"piece-{path.name.split('-')[0]}.mp4"
-    piece.parent.mkdir(parents=True, exist_ok=True)
-    frames = busy_frames(0, num_frames=piece_s * 25, height=size[0], width=size[1])
-    write_video(piece, frames, encoding=encoding, fps=25)
     half_done = path.with_name(f"half-done-{path.name}")
-    with av.open(str(half_done), "w", format="mp4") as target:
+    num_left = seconds * LONG_FPS
+    with av.open(str(half_done), "w", format=CONTAINERS[path.suffix], container_options=options or {}) as target:
         with av.open(str(piece)) as source:
             stream = target.add_stream_from_template(source.streams.video[0])
-        for repeat in range(num_pieces):
+        for repeat in range(-(-seconds // piece_s)):
             with av.open(str(piece)) as source:
                 later = int(Fraction(repeat * piece_s) / source.streams.video[0].time_base)
                 for packet in source.demux(video=0):
-                    if packet.size == 0:
+                    if packet.size == 0 or num_left == 0:
                         continue
+                    num_left -= 1
                     packet.pts, packet.dts = packet.pts + later, packet.dts + later
                     packet.stream = stream
                     target.mux(packet)

@@ -56,8 +56,8 @@ class Options:
 class Child:
     """One decoder's process; a new one after one died or had to."""
 
-    def __init__(self, name: str) -> None:
-        self._command = [sys.executable, str(Path(__file__).with_name("decoders.py")), name]
+    def __init__(self, name: str, script: str = "decoders.py") -> None:
+        self._command = [sys.executable, str(Path(__file__).with_name(script)), name]
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, **request: Any) -> dict[str, Any]:

@@ -238,19 +238,25 @@ def bytes_read() -> int:
 
 
 def main(name: str) -> None:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if name == FULL_DECODE:
+            return describe(request["path"], request["output"])
+        return run(DECODERS[name], request)
+
+    serve(answer)
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer requests on stdin, one JSON object a line, until it closes."""
     # Libraries print to stdout; the answers go to what stdout was.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        request = json.loads(line)
         try:
-            if name == FULL_DECODE:
-                answer = describe(request["path"], request["output"])
-            else:
-                answer = run(DECODERS[name], request)
+            result = answer(json.loads(line))
         except Exception as error:  # noqa: BLE001 - whatever a library raises is its answer to this file
-            answer = {"error": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
-        print(json.dumps(answer), file=answers, flush=True)
+            result = {"error": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
+        print(json.dumps(result), file=answers, flush=True)
 
 
 if __name__ == "__main__":
