@@ -136,7 +136,8 @@ def pyav_frames(source: Any, times_s: list[float]) -> np.ndarray:
     with av.open(source) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
-        for time_s in times_s:
+        start_s = float((stream.start_time or 0) * stream.time_base)
+        for time_s in (start_s + time_s for time_s in times_s):
             container.seek(int(time_s / stream.time_base), stream=stream)
             frame = next(frame for frame in container.decode(stream) if frame.time > time_s - HALF_A_FRAME_S)
             frames.append(frame.to_ndarray(width=SIZE_PX, height=SIZE_PX, format="rgb24"))
