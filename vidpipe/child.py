@@ -40,6 +40,7 @@ from vidpipe.sampling import ClipPlan, plan_clips, video_duration_s
 from vidpipe.spec import ClipSpec
 
 PR_SET_PDEATHSIG = 1
+LARGE_BYTES = 16 << 20  # of a local file; as of an object, see `vidpipe.ranges`
 
 
 def main(fd: int, memory_limit_bytes: int, parent_pid: int) -> None:
@@ -104,14 +105,15 @@ def serve(parent: Parent, request: dict[str, Any]) -> None:
 def deliver(parent: Parent, request: dict[str, Any], spec: ClipSpec) -> dict[str, Any]:
     """Send the clips of a request's video, in the cheapest way that its packets do not contradict."""
     path, video_id = request["path"], request["video_id"]
-    if "have" in request:
-        with closing(RangeFile(path, request["size_bytes"], request["have"], parent.fetch)) as file:
+    part = part_of_file(parent, request, spec)
+    if part is not None:
+        with closing(part):
             try:
-                with open_video(file, spec) as video:
+                with open_video(part, spec) as video:
                     return send_clips(parent, video, spec, video_id)
             except IndexMismatch:
                 parent.send({"kind": "restart"})
-                file.fetch_whole()
+                part.fetch_whole()
     try:
         with open_video(path, spec) as video:
             return send_clips(parent, video, spec, video_id)
@@ -119,6 +121,16 @@ def deliver(parent: Parent, request: dict[str, Any], spec: ClipSpec) -> dict[str
         parent.send({"kind": "restart"})
         with closing(PyavVideo(path, spec, count=True)) as counted:
             return send_clips(parent, counted, spec, video_id)
+
+
+def part_of_file(parent: Parent, request: dict[str, Any], spec: ClipSpec) -> RangeFile | None:
+    """The file of a request, to read only some of it: it is not all here, or so large that not all shall be read."""
+    path = request["path"]
+    if "have" in request:
+        return RangeFile(path, request["size_bytes"], request["have"], parent.fetch)
+    if spec.decoder == "pyav" and os.path.isfile(path) and os.path.getsize(path) >= LARGE_BYTES:
+        return RangeFile(path, os.path.getsize(path), [], lambda ranges: None)
+    return None
 
 
 def send_clips(parent: Parent, video: Video, spec: ClipSpec, video_id: str) -> dict[str, Any]:

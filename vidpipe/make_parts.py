@@ -158,7 +158,7 @@ def _decode(
 ) -> Iterator[Clip | Restart | VideoFacts]:
     with video_errors():
         yield from guard.decode(file.source, video["video_id"], _ready(following))
-    if file.ranges is not None:
+    if file.by_range:
         check_version(video["url"], video["version"])
 
 

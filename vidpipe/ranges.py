@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vidpipe.storage import filesystem
 
-FROM_BYTES = 8 << 20  # smaller objects are fetched whole
+FROM_BYTES = 16 << 20  # smaller objects are fetched whole: one request instead of twenty, for the same time and CPU
 HEAD_BYTES = 256 << 10  # fetched before anything is known about the object
 REQUEST_BYTES = 16 << 20  # a larger range is fetched in pieces
 BATCH_BYTES = 32 << 20  # pieces fetched at the same time, and so the memory that fetching takes

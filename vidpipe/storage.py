@@ -20,7 +20,8 @@ MISSING = "missing"  # the version of a file that is not there
 
 # s3fs tries five times by itself; with botocore's own five below that, a storage that never answers takes 7 minutes.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}}},
+    # As many connections as there are ranges under way for a video, most of the time; botocore has 10.
+    "s3": {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}, "max_pool_connections": 32}},
 }
 
 

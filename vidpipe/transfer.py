@@ -16,7 +16,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from vidpipe.errors import DecodeError
-from vidpipe.ranges import FROM_BYTES, RangeCopy
+from vidpipe.ranges import FROM_BYTES, HEAD_BYTES, RangeCopy
 from vidpipe.storage import file_info, filesystem
 
 
@@ -35,10 +35,12 @@ class VideoFile:
     path: Path
     is_copy: bool
     ranges: RangeCopy | None = None
+    by_range: bool = False
+    """Whether the decoder asks for what it needs; else everything is here."""
 
     @property
     def source(self) -> str | RangeCopy:
-        return self.ranges or str(self.path)
+        return self.ranges if self.ranges and self.by_range else str(self.path)
 
     @property
     def num_bytes(self) -> int:
@@ -47,7 +49,8 @@ class VideoFile:
 
     @property
     def num_requests(self) -> int:
-        return self.ranges.num_requests if self.ranges else int(self.is_copy)
+        """Requests so far, with the one of `check_version` that follows reading by ranges."""
+        return self.ranges.num_requests + self.by_range if self.ranges else int(self.is_copy)
 
 
 def fetch_video(url: str, folder: Path, *, size_bytes: int, by_range: bool) -> VideoFile:
@@ -63,8 +66,11 @@ def fetch_video(url: str, folder: Path, *, size_bytes: int, by_range: bool) -> V
                 raise DecodeError("not_found", "a folder, not a file")
             return VideoFile(Path(path), is_copy=False)
         target = folder / os.urandom(8).hex()
-        if by_range and size_bytes >= FROM_BYTES:
-            return VideoFile(target, is_copy=True, ranges=RangeCopy(url, size_bytes, target))
+        if size_bytes >= FROM_BYTES:
+            ranges = RangeCopy(url, size_bytes, target)
+            if not by_range and size_bytes > HEAD_BYTES:  # not `get_file`, which holds hundreds of MB in memory
+                ranges.fetch([(HEAD_BYTES, size_bytes)])
+            return VideoFile(target, is_copy=True, ranges=ranges, by_range=by_range)
         fs.get_file(path, str(target))
         return VideoFile(target, is_copy=True)
 

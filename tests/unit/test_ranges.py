@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from odd_videos import X264_OPEN, X264_PLAIN, X264_PYRAMID, svt, x265
 
 from vidpipe.decode import open_video
-from vidpipe.decode.by_range import feed, file, fragments, groups
+from vidpipe.decode.by_range import feed, file, fragments, groups, mp4
 from vidpipe.decode.by_range.file import Range, RangeFile
 from vidpipe.decode.packets import IndexMismatch
 from vidpipe.errors import DecodeError
@@ -109,6 +109,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, "GAP_BYTES", 1024)
     monkeypatch.setattr(feed, "GAP_BYTES", 1024)
     monkeypatch.setattr(fragments, "HEAD_BYTES", 2048)
+    monkeypatch.setattr(mp4, "LONG_PACKETS", 0)
 
 
 HEAD_BYTES = 4096

@@ -20,6 +20,7 @@ from vidpipe.decode.packets import IndexMismatch, PacketIndex
 from vidpipe.decode.plan import Run
 from vidpipe.spec import ClipSpec
 
+NEXT_HEADER_BYTES = 16
 AHEAD_BYTES = 16 << 20  # ranges fetched at once
 
 
@@ -29,8 +30,6 @@ class RangeFeed:
     def __init__(self, file: RangeFile, spec: ClipSpec) -> None:
         self._file = file
         self._boxes = self._boxes_up_to_fragment()
-        # At once, as FFmpeg reads it piece by piece.
-        file.fetch([(box.start, box.stop) for box in self._boxes if box.kind == b"moov"])
         self.container, self.stream = open_container(file)
         try:
             name = self.stream.codec_context.name
@@ -78,7 +77,7 @@ class RangeFeed:
         format_name = self.container.format.name
         if format_name.startswith("mov") and self.codec in PLAIN_CODECS:
             if self._boxes[-1].kind != b"moof":
-                return read_plain(self._file, self._boxes, self.stream.index)
+                return read_plain(self._file, self._boxes, self.stream.index, spec)
             groups = fragment_groups(self._file, self._boxes, self.stream.id)
             return read_fragments(self._file, groups, self.stream, spec)
         if format_name.startswith("matroska") or format_name == "avi":
@@ -99,12 +98,14 @@ class RangeFeed:
         )
 
     def _boxes_up_to_fragment(self) -> list[Box]:
-        """The boxes of an MP4 file."""
+        """The boxes of an MP4 file. Its index is then here, in one request; FFmpeg would read it piece by piece."""
         boxes: list[Box] = []
         if self._file.read_at(0, 8)[4:] not in FIRST_BOXES:
             return boxes
         for box in top_boxes(self._file, self._file.size_bytes):
             boxes.append(box)
+            if box.kind == b"moov":
+                self._file.fetch([(box.start, box.stop + NEXT_HEADER_BYTES)])
             if box.kind == b"moof":
                 break
         return boxes
