@@ -14,9 +14,11 @@ from full_decode import find_truth
 from odd_videos import ODD_VIDEOS, X264_PYRAMID, x265
 
 from vidpipe.decode.bits import BitReader
+from vidpipe.decode.h264 import H264Headers
 from vidpipe.decode.hevc import read_reference_set
 from vidpipe.decode.packets import IndexMismatch
 from vidpipe.decode.pyav import PyavVideo
+from vidpipe.decode.skipping import plain_picture
 from vidpipe.spec import ClipSpec
 
 SPEC = ClipSpec(size="32")
@@ -100,6 +102,18 @@ def test_times_that_contradict_the_pictures_own_order_are_not_believed(codec, op
     remuxed(path, codec, options, change=swapped)
     with pytest.raises(IndexMismatch):
         frames(path, [0, 1, 2, 3, 20])
+
+
+@pytest.mark.parametrize("name", [name for name in ODD_VIDEOS if name.startswith("h264") and name.endswith(".mp4")])
+def test_a_plain_picture_is_read_as_any_other(name, tmp_path):
+    ODD_VIDEOS[name](tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        headers = H264Headers(container.streams.video[0].codec_context.extradata or b"")
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    plain = [plain_picture(data, headers) for data in packets]
+    assert all(picture in (None, headers.read(data)) for picture, data in zip(plain, packets, strict=True))
+    if name == "h264_pyramid.mp4":
+        assert sum(picture is not None for picture in plain) > len(plain) * 0.9
 
 
 def bits(text: str) -> BitReader:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vidpipe.decode.bits import BitReader, nal_units, without_escapes
 
-SLICE, SLICE_A, IDR, SEI, SPS, PPS = 1, 2, 5, 6, 7, 8
+SLICE, SLICE_A, IDR, SEI, SPS, PPS, DELIMITER = 1, 2, 5, 6, 7, 8, 9
 RECOVERY_POINT = 6
 EXTENDED_ASPECT_RATIO = 255
 MAX_REORDERED = 16  # pictures; FFmpeg takes no parameter set at its word that says more
@@ -89,6 +89,10 @@ class H264Headers:
                 return self._read_slice(unit, kind, recovery)
         return Picture(False, recovery, False, None)
 
+    def sequence_of(self, parameters: int) -> Sequence | None:
+        """What a picture parameter set of that number refers to, if it is known."""
+        return self._sequences.get(self._sequence_of.get(parameters, -1))
+
     def _read_avcc(self, extradata: bytes) -> None:
         position, is_sequence = 6, True
         count = extradata[5] & 31
@@ -125,7 +129,7 @@ class H264Headers:
             reader = BitReader(without_escapes(unit[1:25]))
             reader.unsigned()  # first_mb_in_slice
             reader.unsigned()  # slice_type
-            sequence = self._sequences.get(self._sequence_of.get(reader.unsigned(), -1))
+            sequence = self.sequence_of(reader.unsigned())
             if sequence is None or kind == SLICE_A:
                 return unknown
             if sequence.separate_planes:

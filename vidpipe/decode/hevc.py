@@ -56,11 +56,6 @@ class Picture(NamedTuple):
     long_term: list[LongTerm]
 
     @property
-    def is_entry(self) -> bool:
-        """An intra picture where decoding may start."""
-        return FIRST_IRAP <= self.kind <= LAST_IRAP
-
-    @property
     def is_reference(self) -> bool:
         """FFmpeg decodes it when it skips what is no reference."""
         return self.kind >= FIRST_IRAP or self.kind % 2 == 1
