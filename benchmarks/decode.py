@@ -167,7 +167,7 @@ def measure(path: Path, content: str, names: list[str], children: dict[str, Chil
     """All decoders on one file, in turns; a string says why there is nothing to compare with."""
     with tempfile.TemporaryDirectory(prefix="vidpipe-bench-") as scratch:
         output = f"{scratch}/frames.npy"
-        facts = children[FULL_DECODE].ask(path=str(path), output=output)
+        facts = children[FULL_DECODE].ask(path=str(path), indices=None, output=output)
         if "error" in facts:
             return facts["error"]
         thumbnails = normal(np.load(output))

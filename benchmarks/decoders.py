@@ -1,9 +1,11 @@
 """One decoder in a process of its own: `python benchmarks/decoders.py NAME`, asked by `decode.py` on stdin.
 
-    -> {"path", "indices", "output"}     frames at these indices as 112 x 112 RGB, into `output` (.npy) unless null
+    -> {"path", "indices", "output"}     frames at these indices as 112 x 112 RGB, into `output` (.npy) unless null;
+       "large": decoded at full size and shrunk then
     <- {"cpu_s", "bytes_read"}           or {"error"}
 
-`full decode` is no contender: it answers with the time of every frame and writes a small gray picture of each.
+`full decode` is no contender: it answers with the time of every frame, and without indices writes a small gray picture
+of each.
 Each decoder is used as its users use it at its best: one thread, and its own resize where it has one.
 """
 
@@ -134,6 +136,30 @@ def torchcodec_approximate_frames(path: str, indices: Indices) -> np.ndarray:
     return torchcodec_frames(path, indices, "approximate")
 
 
+def decord_large_frames(path: str, indices: Indices) -> np.ndarray:
+    import decord
+
+    reader = decord.VideoReader(path, num_threads=1)
+    return np.stack([shrunk(reader[index].asnumpy()) for index in indices])
+
+
+def torchcodec_large_frames(path: str, indices: Indices, seek_mode: str = "exact") -> np.ndarray:
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=seek_mode)
+    return np.stack([shrunk(decoder.get_frame_at(index).data.numpy()) for index in indices])
+
+
+def torchcodec_approximate_large_frames(path: str, indices: Indices) -> np.ndarray:
+    return torchcodec_large_frames(path, indices, "approximate")
+
+
+def shrunk(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(image[..., :3], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+
+
 def opencv_frames(path: str, indices: Indices) -> np.ndarray:
     import cv2
 
@@ -193,29 +219,49 @@ DECODERS: dict[str, Callable[[str, Indices], np.ndarray | None]] = {
     "OpenCV, POS_FRAMES": opencv_frames,
     DECODE_ALL: pyav_all_frames,
 }
+# To judge frames by their looks: decoded at full size and shrunk by averaging. A resize that leaves pixels out may make
+# a frame of a nearly still scene look more like its neighbour.
+LARGE: dict[str, Callable[[str, Indices], np.ndarray | None]] = {
+    "decord": decord_large_frames,
+    "torchcodec exact": torchcodec_large_frames,
+    "torchcodec approximate": torchcodec_approximate_large_frames,
+}
 FULL_DECODE = "full decode"
 
 
 # --- answering --------------------------------------------------------------------------------------------------------
 
 
-def describe(path: str, output: str) -> dict[str, Any]:
-    """The full sequential decode: times of all frames; their thumbnails go into `output`."""
+def full_decode(path: str, indices: Indices | None, output: str) -> dict[str, Any]:
+    """The full sequential decode: times of all frames; into `output` their thumbnails, or the frames at `indices`."""
     from vidpipe.decode.resize import Resizer
     from vidpipe.spec import ClipSpec
 
-    resize = Resizer(ClipSpec(size=str(THUMBNAIL_PX), resize="squash", color="gray"))
-    pts, thumbnails = [], []
+    spec = ClipSpec(size=str(THUMBNAIL_PX), resize="squash", color="gray") if indices is None else rgb_spec()
+    resize, wanted = Resizer(spec), set(indices or ())
+    pts, images = [], []
     with open_plainly(path) as (container, stream):
         kind = f"{stream.codec_context.name} {Path(path).suffix} {stream.codec_context.height}p"
         rate, time_base = float(stream.average_rate or 25), float(stream.time_base or 1)
-        for picture in container.decode(stream):
+        for number, picture in enumerate(all_pictures(container, stream)):
             pts.append(picture.pts)
-            thumbnails.append(resize(picture)[..., 0])
-    np.save(output, np.stack(thumbnails))
+            if indices is None or number in wanted:
+                images.append(resize(picture))
+    np.save(output, np.stack(images)[..., 0] if indices is None else np.stack(images))
     is_ordered = None not in pts and all(before < after for before, after in pairwise(pts))
     times_s = [(time - pts[0]) * time_base if is_ordered else number / rate for number, time in enumerate(pts)]
     return {"times_s": times_s, "kind": kind}
+
+
+def all_pictures(container: Any, stream: Any) -> Iterator[Any]:
+    """What cannot be decoded, as the pictures before the first key frame of a cut recording, is left out."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            continue
 
 
 def run(decoder: Callable[[str, Indices], np.ndarray | None], request: dict[str, Any]) -> dict[str, Any]:
@@ -240,8 +286,8 @@ def bytes_read() -> int:
 def main(name: str) -> None:
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if name == FULL_DECODE:
-            return describe(request["path"], request["output"])
-        return run(DECODERS[name], request)
+            return full_decode(request["path"], request["indices"], request["output"])
+        return run((LARGE if request.get("large") else {}).get(name, DECODERS[name]), request)
 
     serve(answer)
 
