@@ -210,14 +210,13 @@ class PyavVideo:
         """The pictures of one run; those that are not wanted may be missing."""
         skips = self.codec in NONREF_CODECS
         is_begun, skips_now = False, None
-        packets = self._feed.run(run)
-        if self._skip_check is not None:
-            packets = checked(packets, self._skip_check, run, pictures, self._feed.index)
-        for position, packet in packets:
+        packets = checked(self._feed.run(run), self._skip_check, run, pictures, self._feed.index)
+        for position, packet, can_be_skipped in packets:
             if not is_begun:  # a file that is read again has a decoder of its own
                 self._begin()
                 is_begun = True
-            skips_this = skips and position not in targets
+            # Told to skip, the H.264 decoder keeps quiet about other pictures that it cannot decode.
+            skips_this = skips and can_be_skipped and position not in targets
             if skips_this is not skips_now:
                 self._feed.stream.codec_context.skip_frame = "NONREF" if skips_this else "DEFAULT"
                 skips_now = skips_this

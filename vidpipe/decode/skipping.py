@@ -30,8 +30,11 @@ class SkipCheck(Protocol):
     def begin(self, before: bytes | None) -> None:
         """A run begins, behind that packet."""
 
-    def add(self, data: bytes, stamp: int, *, is_next: bool) -> None:
-        """A packet and its presentation time; not `is_next` when packets before it were left out."""
+    def add(self, data: bytes, stamp: int, *, is_next: bool) -> bool:
+        """A packet and its presentation time; not `is_next` when packets before it were left out.
+
+        True for a picture that the decoder skips when told to.
+        """
 
     def end(self) -> None:
         """The run is over."""
@@ -39,22 +42,27 @@ class SkipCheck(Protocol):
 
 def checked(
     packets: Iterator[tuple[int, av.Packet]],
-    check: SkipCheck,
+    check: SkipCheck | None,
     run: Run,
     pictures: Pictures,
     index: PacketIndex,
-) -> Iterator[tuple[int, av.Packet]]:
+) -> Iterator[tuple[int, av.Packet, bool]]:
     """The packets of a run while `check` looks at them, and at their neighbours where these are in memory.
+
+    With each, whether it may be fed as one to skip; without a check all may.
 
     The one before shows whether any are lost in between; those behind, which of them are shown before the run's last.
     """
+    if check is None:
+        yield from ((position, packet, True) for position, packet in packets)
+        return
     held, stamp, previous = index.held, pictures.stamp, run.start - 1
     knows_before = held is not None and run.start > 0 and run.start not in index.gaps
     check.begin(bytes(held[previous]) if held is not None and knows_before else None)
     for position, packet in packets:
-        check.add(bytes(packet), int(stamp[position]), is_next=position == previous + 1)
+        can_be_skipped = check.add(bytes(packet), int(stamp[position]), is_next=position == previous + 1)
         previous = position
-        yield position, packet
+        yield position, packet, can_be_skipped
     latest = stamp[run.feed].max()
     following = run.stop
     while held is not None and following < len(held) and stamp[following] < latest:
@@ -105,7 +113,7 @@ class H264Check:
         self._previous = previous.frame_num if previous is not None and previous.order_type is not None else None
         self._reference: int | None = None
 
-    def add(self, data: bytes, stamp: int, *, is_next: bool) -> None:
+    def add(self, data: bytes, stamp: int, *, is_next: bool) -> bool:
         picture = plain_picture(data, self._headers) or self._read(data)
         is_reference, is_idr = picture.is_reference, picture.is_idr
         number = picture.frame_num
@@ -124,6 +132,7 @@ class H264Check:
         if picture.order_type == 0:
             full = self._order.count(picture.order_lsb, picture.order_lsb_bits, is_anchor=is_reference)
             self._order.show(stamp, full)
+        return not is_reference
 
     def _read(self, data: bytes) -> h264.Picture:
         units = list(nal_units(data, self._headers.length_size))
@@ -177,7 +186,7 @@ class HevcCheck:
         self._held: set[int] = set()
         self._num_entries = 0
 
-    def add(self, data: bytes, stamp: int, *, is_next: bool) -> None:
+    def add(self, data: bytes, stamp: int, *, is_next: bool) -> bool:
         try:
             picture = self._headers.read(data)
         except ValueError as error:
@@ -188,7 +197,7 @@ class HevcCheck:
         is_entry = kind >= hevc.FIRST_IRAP
         self._num_entries += is_entry
         if kind in hevc.SKIPPED_LEADING and self._num_entries == 1:
-            return  # it refers to what was before the entry; the decoder leaves it out
+            return False  # it refers to what was before the entry; the decoder leaves it out
         if kind in hevc.IDR or kind in hevc.BLA:
             self._order.restart()
             self._held = set()
@@ -205,6 +214,7 @@ class HevcCheck:
             kept.add(full)
         self._held = kept
         self._order.show(stamp, full)
+        return not picture.is_reference
 
     def _long_term(self, entry: hevc.LongTerm, full: int, picture: hevc.Picture) -> tuple[int, bool]:
         """The count of a long-term reference; without its high bits, whichever is there."""
