@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,8 @@ from scripts_in_disguise import DISGUISES, HIDING_PLACES, SCRIPTS, TEXTS
 from small_videos import write_pictures
 
 from vidpipe.decode import DECODERS, check_decoder, open_video
+from vidpipe.decode.packets import IndexMismatch
+from vidpipe.decode.pyav import PyavVideo
 from vidpipe.errors import DecodeError
 from vidpipe.guard import Clip, Guard
 from vidpipe.spec import ClipSpec
@@ -118,9 +121,14 @@ def by_guard(guard: Guard, path: Path) -> tuple[str, list[np.ndarray]]:
 
 
 def directly(spec: ClipSpec, path: Path) -> tuple[str, list[np.ndarray]]:
+    """The same without a guard, which counts the pictures where the packets promise others."""
     try:
-        with open_video(str(path), spec) as video:
-            return "ok", list(video.frames(range(len(video.times_s))))
+        try:
+            with open_video(str(path), spec) as video:
+                return "ok", list(video.frames(range(len(video.times_s))))
+        except IndexMismatch:
+            with closing(PyavVideo(str(path), spec, count=True)) as video:
+                return "ok", list(video.frames(range(len(video.times_s))))
     except DecodeError as error:
         return error.code, []
 
