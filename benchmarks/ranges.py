@@ -93,7 +93,7 @@ class Truth:
         with tempfile.TemporaryDirectory(prefix="vidpipe-bench-") as scratch:
             output = f"{scratch}/frames.npy"
             piece = str(bucket_piece())
-            _ask(FULL_DECODE, path=piece, output=output)
+            _ask(FULL_DECODE, path=piece, indices=None, output=output)
             self._thumbnails = normal(np.load(output))
             everything = list(range(len(self._thumbnails)))
             _ask(DECODE_ALL, path=piece, indices=everything, output=output)
