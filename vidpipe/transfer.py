@@ -24,10 +24,6 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names])
 
 
-def is_local(url: str) -> bool:
-    return isinstance(filesystem(url)[0], LocalFileSystem)
-
-
 @dataclass(frozen=True)
 class VideoFile:
     """A video as a local file: itself, or a copy that the caller removes, whole or of some ranges."""

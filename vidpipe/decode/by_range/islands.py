@@ -66,7 +66,7 @@ def check_avi(stream: VideoStream, beginning: av.Packet) -> None:
         raise IndexMismatch(f"an index of {len(sizes)} packets, where the header says {stream.frames}")
     if name == "mpeg4":
         is_packed = announces_packing((stream.codec_context.extradata or b"") + bytes(beginning))
-        if is_packed or min(size for size in sizes if size) < EMPTY_VOP_BYTES:
+        if is_packed or min((size for size in sizes if size), default=0) < EMPTY_VOP_BYTES:
             raise IndexMismatch("packets that may hold no picture, or two")
     elif name not in IN_ORDER_CODECS | INTRA_ONLY_CODECS:
         raise IndexMismatch(f"{name} in AVI")

@@ -107,6 +107,8 @@ def _read_groups(container: InputContainer, stream_index: int, spec: ClipSpec) -
             rows.append(row)
             if row.dts > last:
                 break
+        if not rows:
+            raise IndexMismatch(f"no packets from timestamp {starts[number]} on, where the index has a key frame")
         return rows
 
     beginning = read(0, starts[1])
