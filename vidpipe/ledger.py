@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
-from vidpipe.transfer import file_names, join, put_bytes, remove_files
+from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
 
 STATUS_COLUMNS = {
     "video_id": pa.string(),
@@ -207,8 +207,8 @@ class Ledger:
         """Rows of all files in the order in which they were committed."""
         tables = [pa.schema([self.schema.field(column) for column in columns]).empty_table()]
         for name in self._names() if names is None else names:
-            fs, path = filesystem(join(self.folder, name))
-            tables.append(pq.read_table(io.BytesIO(fs.cat_file(path)), columns=columns).replace_schema_metadata())
+            data = read_buffer(join(self.folder, name))
+            tables.append(pq.read_table(pa.BufferReader(data), columns=columns).replace_schema_metadata())
         return pa.concat_tables(tables)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from vidpipe.errors import DecodeError
@@ -47,6 +48,19 @@ class VideoFile:
     def num_requests(self) -> int:
         """Requests so far, with the one of `check_version` that follows reading by ranges."""
         return self.ranges.num_requests + self.by_range if self.ranges else int(self.is_copy)
+
+
+def read_buffer(url: str) -> pa.Buffer:
+    """The file at `url` in Arrow's own memory.
+
+    Of Python's memory (`pa.py_buffer`, `io.BytesIO`) the last holder may be a thread of Arrow's, which then asks for
+    the interpreter's lock: a process that exits at that moment aborts ("terminate called without an active exception").
+    """
+    fs, path = filesystem(url)
+    data = fs.cat_file(path)
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
 
 
 def fetch_video(url: str, folder: Path, *, size_bytes: int, by_range: bool) -> VideoFile:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vidpipe.storage import FileInfo, filesystem, storage_errors
-from vidpipe.transfer import put_bytes
+from vidpipe.storage import FileInfo, storage_errors
+from vidpipe.transfer import put_bytes, read_buffer
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -72,8 +72,7 @@ def write_manifest(manifest: pa.Table, url: str) -> None:
 def read_manifest(url: str) -> pa.Table:
     """The manifest at `url`, with the columns of `MANIFEST_SCHEMA`; a ValueError says what it lacks."""
     with storage_errors(url):
-        fs, path = filesystem(url)
-        data = pa.py_buffer(fs.cat_file(path))
+        data = read_buffer(url)
     try:
         found = pq.read_table(pa.BufferReader(data))
     except pa.ArrowInvalid as error:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from vidpipe.manifest.layouts import SPLIT_FOLDERS
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique
-from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, filesystem, storage_errors
+from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, storage_errors
+from vidpipe.transfer import read_buffer
 
 logger = logging.getLogger(__name__)
 
@@ -93,13 +94,12 @@ def table(source: str, root: str | None = None, on_progress: Callable[[int], Non
 
 def _read_table(source: str) -> pa.Table:
     with storage_errors(source):
-        fs, path = filesystem(source)
-        suffix = posixpath.splitext(path)[1].lower()
+        suffix = posixpath.splitext(source)[1].lower()
         if suffix not in READERS:
             raise ValueError(
                 f"{source} must end in {', '.join(READERS)} for --layout table; to list a folder use another"
             )
-        data = pa.py_buffer(fs.cat_file(path))
+        data = read_buffer(source)
     try:
         return READERS[suffix](data)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
