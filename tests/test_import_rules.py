@@ -13,6 +13,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "spec": set(),
     "model_spec": set(),
+    "transform_spec": set(),
     "progress": set(),
     "config": {"spec"},
     "sampling": {"errors", "spec"},
