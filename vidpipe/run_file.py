@@ -48,24 +48,29 @@ class Tally:
         self.decode_s += pc.sum(receipts["decode_s"]).as_py() or 0.0
         self.failed_by_code.update(receipts["error_code"].drop_null().to_pylist())
 
+    def facts(self, seconds: float) -> dict[str, Any]:
+        """For run.json."""
+        return {
+            "failed_by_code": dict(sorted(self.failed_by_code.items())),
+            "ok_with_damage": self.num_with_damage,
+            "num_clips": self.num_clips,
+            "bytes_read": self.num_bytes_read,
+            "num_requests": self.num_requests,
+            "videos_per_s": round(self.num_done / seconds, 3),
+            "decode_cpu_s": round(self.decode_s, 3),
+        }
+
 
 def write_run_file(
-    output: str, command: str, config: Any, counts: dict[str, int], tally: Tally, *, seconds: float, versions: list[str]
+    output: str, command: str, config: Any, facts: dict[str, Any], *, seconds: float, versions: list[str]
 ) -> None:
-    """Write OUTPUT/run.json; `counts` has been checked to add up."""
+    """Write OUTPUT/run.json: settings, versions and the facts of one run; counts among them have been checked."""
     content = {
         "command": command,
         "settings": asdict(config),
         "versions": {"vidpipe": __version__, "python": platform.python_version()}
         | {package: version(package) for package in versions},
-        "counts": counts,
-        "failed_by_code": dict(sorted(tally.failed_by_code.items())),
-        "ok_with_damage": tally.num_with_damage,
-        "num_clips": tally.num_clips,
-        "bytes_read": tally.num_bytes_read,
-        "num_requests": tally.num_requests,
+        **facts,
         "seconds": round(seconds, 3),
-        "videos_per_s": round(tally.num_done / seconds, 3),
-        "decode_cpu_s": round(tally.decode_s, 3),
     }
     put_bytes(json.dumps(content, indent=2).encode(), join(output, RUN_FILE))

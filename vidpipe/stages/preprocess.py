@@ -78,9 +78,9 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     seconds = time.monotonic() - start_s
     if config.contact_sheet:
         write_contact_sheet(config.output, ledger)
-    write_run_file(
-        config.output, "preprocess", config, counts, tally, seconds=seconds, versions=["ray", "pyarrow", "av", "numpy"]
-    )
+    facts = {"counts": counts, **tally.facts(seconds)}
+    versions = ["ray", "pyarrow", "av", "numpy"]
+    write_run_file(config.output, "preprocess", config, facts, seconds=seconds, versions=versions)
     print_summary(config, ledger, counts, left, tally, seconds)
     if tally.num_failed > config.max_failure_rate * tally.num_done:
         raise FailureRateError(

@@ -1,13 +1,11 @@
-"""One frozen dataclass a job, checked when built. Imports neither torch nor ray: --help answers at once."""
+"""Settings of jobs/index.py."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import tyro
-
-from vidpipe.spec import ClipSpec
 
 Layout = Literal["flat", "folders", "ucf101", "hmdb51", "table"]
 
@@ -75,46 +73,3 @@ class IndexConfig:
             raise ValueError(f"output must end in .parquet, got {self.output}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}; leave it out for all videos")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreprocessConfig:
-    """Videos become a table of clips: every video is decoded once and gets one status row."""
-
-    source: tyro.conf.Positional[str]
-    """A folder, a prefix such as s3://bucket/videos, or a manifest (.parquet from jobs/index.py, .csv, .jsonl)."""
-    output: str
-    """Folder or prefix for clips/, status/ and run.json. A rerun with the same output does only what is missing."""
-    layout: Literal["flat", "folders"] = "flat"
-    """Of a folder or prefix: flat has no labels, in folders the first folder is the label. jobs/index.py knows more."""
-    clip: tyro.conf.OmitArgPrefixes[ClipSpec] = field(default_factory=ClipSpec)
-    retry_failed: bool = False
-    """Decode the videos again that failed in earlier runs."""
-    limit: int | None = None
-    """Decode at most this many videos, then stop; the next run goes on."""
-    dry_run: bool = False
-    """Say what would be done, and do nothing."""
-    max_failure_rate: float = 0.5
-    """Exit with status 3 when a larger share of the decoded videos failed; all results are written all the same."""
-    contact_sheet: bool = False
-    """Write OUTPUT/contact_sheet.png: sampled frames of some videos with their times, to look at."""
-    part_mb: int = 128
-    """Size at which a part file is closed; a video's clips always lie in one part."""
-    video_timeout_s: float = 600.0
-    """Seconds of decoding after which a video fails as `timeout`."""
-    video_memory_mb: int = 2048
-    """Memory that decoding one video may take before it fails as `out_of_memory`."""
-    num_workers: int | None = None
-    """Videos decoded at the same time (default: one for each CPU of the Ray cluster)."""
-
-    def __post_init__(self) -> None:
-        for name in ("limit", "part_mb", "video_timeout_s", "video_memory_mb", "num_workers"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
-        if not 0 <= self.max_failure_rate <= 1:
-            raise ValueError(f"max_failure_rate must be from 0 to 1, got {self.max_failure_rate}")
-        if self.video_memory_mb < 64:
-            raise ValueError(
-                f"video_memory_mb must be 64 or more: one 4k picture takes 24 MB, got {self.video_memory_mb}"
-            )

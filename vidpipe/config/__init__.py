@@ -1,0 +1,7 @@
+"""One frozen dataclass a job, checked when built. Imports neither torch nor ray: --help answers at once."""
+
+from vidpipe.config.index import VIDEO_SUFFIXES, IndexConfig, Layout
+from vidpipe.config.preprocess import PreprocessConfig
+from vidpipe.config.train import TrainConfig
+
+__all__ = ["VIDEO_SUFFIXES", "IndexConfig", "Layout", "PreprocessConfig", "TrainConfig"]
