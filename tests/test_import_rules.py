@@ -14,6 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "spec": set(),
     "model_spec": set(),
     "transform_spec": set(),
+    "transforms": {"model_spec", "transform_spec"},
     "progress": set(),
     "config": {"model_spec", "spec", "transform_spec"},
     "sampling": {"errors", "spec"},
