@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "model_spec": set(),
     "transform_spec": set(),
     "transforms": {"model_spec", "transform_spec"},
+    "metrics": {"transform_spec"},
     "progress": set(),
     "config": {"model_spec", "spec", "transform_spec"},
     "sampling": {"errors", "spec"},
