@@ -13,6 +13,8 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "spec": set(),
     "model_spec": set(),
+    "models": {"model_spec", "storage"},
+    "checkpoints": {"model_spec", "models", "spec", "storage", "transfer", "transform_spec"},
     "transform_spec": set(),
     "transforms": {"model_spec", "transform_spec"},
     "metrics": {"transform_spec"},

@@ -140,3 +140,25 @@ class ModelInput:
     """Clips with fewer frames are an error."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    min_side: int = 1
+    """Pixels that height and width must have at least, where any size is good."""
+
+    def check(self, num_frames: int, height: int, width: int) -> None:
+        """Raise ValueError when a model cannot take clips of this many frames of this size, or not as it was made."""
+        wanted = self.num_frames or self.min_frames
+        if num_frames < wanted:
+            least = "exactly" if self.num_frames else "at least"
+            raise ValueError(
+                f"the model takes {least} {wanted} frames a clip, these clips have {num_frames}; "
+                f"preprocess with --num-frames {wanted}, or choose another --backbone"
+            )
+        if not self.any_size and (height, width) != (self.height, self.width):
+            raise ValueError(
+                f"the model takes frames of {self.height}x{self.width} pixels only, got {height}x{width}; "
+                f"choose that size, or another --backbone"
+            )
+        if min(height, width) < self.min_side:
+            raise ValueError(
+                f"the model takes frames of {self.min_side} pixels a side or more, got {height}x{width}; "
+                f"preprocess with a larger --size, or choose another --backbone"
+            )
