@@ -17,7 +17,6 @@ from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoP
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.models.base import VideoModel
 
-
 Channels = tuple[float, float, float]
 
 
