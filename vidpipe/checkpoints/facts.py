@@ -1,0 +1,102 @@
+"""What a checkpoint says of itself: all that is needed to use its weights, and what they were measured to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vidpipe.model_spec import ModelInput, ModelSpec
+from vidpipe.spec import ClipSpec
+from vidpipe.transform_spec import ViewSpec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFacts:
+    model: ModelSpec
+    labels: tuple[str, ...]
+    """In the order of the logits."""
+    clip: ClipSpec
+    """How clips were made of videos."""
+    views: ViewSpec
+    """How the clips were looked at when the metrics were measured."""
+    size: tuple[int, int]
+    """Height and width that the model was shown."""
+    temperature: float = 1.0
+    """Logits are divided by it before the softmax, so that scores are calibrated."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created_at: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        height, width = self.size
+        object.__setattr__(self, "size", (height, width))
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            raise ValueError(f"labels must be one or more, each once, got {list(self.labels)}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Raise ValueError when the checkpoint cannot know some of these labels."""
+        unknown = sorted(set(labels) - set(self.labels))
+        if unknown:
+            raise ValueError(
+                f"the checkpoint was trained on {len(self.labels)} labels ({_some(self.labels)}), and not on "
+                f"{_some(unknown)}; choose a checkpoint of the same labels, or train one"
+            )
+
+
+def _some(labels: Iterable[str]) -> str:
+    labels = list(labels)
+    return ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+
+
+def facts_to_json(facts: CheckpointFacts, model_input: ModelInput, sha256: dict[str, str]) -> bytes:
+    """checkpoint.json; `sha256` of the files that decide what the model answers."""
+    content = {
+        "format": FORMAT,
+        "checkpoint_id": checkpoint_id(facts, sha256),
+        "sha256": sha256,
+        "input": asdict(model_input),
+        **asdict(facts),
+    }
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def facts_from_json(text: bytes, url: str) -> tuple[CheckpointFacts, ModelInput, dict[str, str]]:
+    """The facts, what the model wants to see, and the sha256 of the files. Raises ValueError for what is not ours."""
+    try:
+        content = json.loads(text)
+        written, stated = content.pop("format"), content.pop("checkpoint_id")
+        sha256, seen = content.pop("sha256"), content.pop("input")
+        if written != FORMAT:
+            raise ValueError(f"format {written} is not {FORMAT}")
+        model_input = ModelInput(**{**seen, "mean": tuple(seen["mean"]), "std": tuple(seen["std"])})
+        for name, kind in (("model", ModelSpec), ("clip", ClipSpec), ("views", ViewSpec)):
+            content[name] = kind(**content[name])
+        facts = CheckpointFacts(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{url} is not a checkpoint.json of this version of vidpipe ({error}); "
+            "use the version that wrote it (its `versions`), or train again"
+        ) from error
+    if stated != checkpoint_id(facts, sha256):
+        raise ValueError(
+            f"{url} was changed after it was written (checkpoint_id {stated} is not its content's "
+            f"{checkpoint_id(facts, sha256)}); take the file as it was written, or train again"
+        )
+    return facts, model_input, sha256
+
+
+def checkpoint_id(facts: CheckpointFacts, sha256: dict[str, str]) -> str:
+    """16 hex digits that are equal for checkpoints that give equal answers."""
+    names = ("model", "labels", "clip", "views", "size", "temperature")
+    content = {name: value for name, value in asdict(facts).items() if name in names}
+    text = json.dumps({**content, "sha256": sha256}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
