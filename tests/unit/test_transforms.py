@@ -8,6 +8,7 @@ from torchvision.transforms.v2 import functional
 from vidpipe.model_spec import ModelInput
 from vidpipe.transform_spec import AugmentSpec, ViewSpec
 from vidpipe.transforms import ClipTransform
+from vidpipe.transforms.color import color_jitter
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BLACK = torch.tensor([-m / s for m, s in zip(MEAN, STD, strict=True)])
@@ -265,13 +266,24 @@ def test_a_resized_crop_shows_parts_of_the_area_that_was_asked_for():
     assert share.max() - share.min() > 0.15
 
 
-def test_colour_jitter_is_torchvisions_with_factors_of_the_range():
-    gray = torch.full((200, 1, 8, 8, 3), 100, dtype=torch.uint8)  # contrast and saturation keep an even gray
-    shown = as_bytes(transform_to(8, 8, augment=AugmentSpec(color_jitter=0.4)).augmented(gray, seeds_of(200)))
-    assert (shown == shown[:, :, :1, :1, :1]).all()
-    values = shown[:, 0, 0, 0, 0]
-    assert 59 <= values.min() < 65
-    assert 135 < values.max() <= 140
+def test_colour_jitter_multiplies_brightness_by_factors_of_its_range():
+    gray = torch.full((200, 2, 8, 8, 3), 100, dtype=torch.uint8)  # contrast and saturation keep an even gray
+    clips = transform_to(8, 8, augment=AugmentSpec(color_jitter=0.4)).augmented(gray, seeds_of(200))
+    values = ((clips * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)) * 255).flatten(1)
+    assert (values - values[:, :1]).abs().max() < 0.01
+    assert 59.9 < values.min() < 65
+    assert 135 < values.max() < 140.1
+
+
+def test_colour_jitter_is_torchvisions_operations_one_after_the_other():
+    clip = noise(3, 3, 8, 10)
+    changed = color_jitter(clip, 0.4, np.random.default_rng(5))
+    rng, expected = np.random.default_rng(5), clip / 255
+    operations = functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation
+    for index in rng.permutation(3):
+        expected = operations[index](expected, rng.uniform(0.6, 1.4))
+    torch.testing.assert_close(changed, expected * 255, rtol=0, atol=1e-3)
+    assert (changed - clip).abs().max() > 5
 
 
 def test_as_many_seeds_as_clips_are_needed():

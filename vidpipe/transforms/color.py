@@ -1,4 +1,4 @@
-"""Random changes of colour and shape: a clip's uint8 pictures in, as many of the same size out, all changed alike."""
+"""Random changes of colour and shape: a clip's uint8 pictures in, as many of that size out, all changed alike."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ Change = Callable[[torch.Tensor, float], torch.Tensor]
 
 def color_jitter(clip: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
     """Brightness, contrast and saturation of a clip (T, C, H, W) times factors from 1 - strength to 1 + strength, one
-    after the other in random order, as torchvision's ColorJitter does."""
+    after the other in random order, as torchvision's ColorJitter does; float32 from 0 to 255, not rounded in between.
+    """
+    pixels = clip.contiguous().float().div_(255)  # channels apart and float: a third of the time it takes on bytes
     for index in rng.permutation(len(JITTERS)):
-        clip = JITTERS[index](clip, rng.uniform(1 - strength, 1 + strength))
-    return clip
+        pixels = JITTERS[index](pixels, rng.uniform(1 - strength, 1 + strength))
+    return pixels.mul_(255)
 
 
 def rand_augment(clip: torch.Tensor, num_ops: int, magnitude: int, rng: np.random.Generator) -> torch.Tensor:
