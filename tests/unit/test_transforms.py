@@ -9,6 +9,7 @@ from vidpipe.model_spec import ModelInput
 from vidpipe.transform_spec import AugmentSpec, ViewSpec
 from vidpipe.transforms import ClipTransform
 from vidpipe.transforms.color import color_jitter
+from vidpipe.transforms.geometry import scaled_size
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BLACK = torch.tensor([-m / s for m, s in zip(MEAN, STD, strict=True)])
@@ -138,6 +139,33 @@ def test_without_a_short_side_frames_shrink_until_they_just_cover_the_crop():
     shown = as_bytes(transform_to(16, 16).view(frames, 0))
     scaled = functional.resize(frames[0].permute(0, 3, 1, 2), [16, 24], antialias=True).permute(0, 2, 3, 1)
     np.testing.assert_array_equal(shown[0], scaled[:, :, 4:20].numpy())
+
+
+@pytest.mark.parametrize(
+    ("frame", "crop", "scaled"),
+    [((24, 60), (12, 20), (12, 30)), ((40, 30), (12, 20), (26, 20)), ((12, 20), (12, 20), (12, 20))],
+)
+def test_the_frames_that_just_cover_a_crop_that_is_no_square(frame, crop, scaled):
+    assert scaled_size(frame, crop, None) == scaled
+    assert transform_to(*crop).view(noise(1, 2, *frame, 3), 0).shape == (1, 2, 3, *crop)
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_clips_that_a_cpu_makes(name):
+    frames = noise(4, 2, 20, 26, 3)
+    transform = transform_to(16, 16, ViewSpec(resize_short=18), AUGMENTS[name])
+    theirs, ours = transform.augmented(frames.cuda(), seeds_of(4)), transform.augmented(frames, seeds_of(4))
+    assert theirs.device.type == "cuda"
+    assert (theirs.cpu() - ours).abs().mean() < 0.05  # scaling rounds to whole levels, of 0.017
+
+
+@pytest.mark.parametrize("name", ["random crop", "flip", "translate", "erase", "resized"])
+def test_clips_stay_on_the_device_of_their_frames(name):
+    frames = noise(4, 2, 20, 26, 3).to("meta")
+    transform = transform_to(16, 16, ViewSpec(resize_short=18), AUGMENTS[name])
+    assert transform.view(frames, 0).device.type == "meta"
+    assert transform.augmented(frames, seeds_of(4)).device.type == "meta"
 
 
 def test_a_model_with_a_fixed_number_of_frames_sees_the_middles_of_equal_spans():
