@@ -48,6 +48,16 @@ def test_clips_become_one_row_of_finite_logits_each(spec):
 
 
 @EVERY_MODEL
+def test_logits_are_of_full_precision_under_autocast_too(spec):
+    model = build_model(spec, LABELS).eval()
+    clips = clips_for(model, num_clips=1)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        logits = model(clips)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, model(clips), rtol=0.1, atol=0.1)
+
+
+@EVERY_MODEL
 def test_every_parameter_that_may_learn_gets_a_gradient(spec):
     model = build_model(spec, LABELS)
     loss_of(model, clips_for(model)).backward()

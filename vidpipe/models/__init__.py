@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from vidpipe.models.frame_vote import frame_vote
 from vidpipe.models.torchvision_networks import OWN_NETWORKS, download_weights
 from vidpipe.models.transformer import hub_state, transformer
 from vidpipe.models.weights import WeightsReport, load_state, load_weights, read_state
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["MODELS", "VideoModel", "WeightsReport", "build_empty", "build_model", "load_weights"]
 
@@ -35,6 +38,10 @@ def build_model(spec: ModelSpec, labels: Sequence[str]) -> VideoModel:
     if spec.weights != "none":
         load_state(model, *start_state(spec))
     if spec.freeze_backbone:
+        if spec.weights == "none":
+            logger.warning(
+                "the backbone is frozen with random weights; give --weights for features that mean something"
+            )
         model.freeze_backbone()
     return model
 

@@ -33,8 +33,7 @@ class VideoModel(nn.Module):
         return features
 
     def forward(self, clips: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(clips))
-        return logits
+        return at_least_float32(self.head(self.features(clips)))
 
     def freeze_backbone(self) -> None:
         """From now on the backbone neither learns, nor drops out, nor moves the averages of its batch norms."""
@@ -68,6 +67,11 @@ class PerFrame(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         features: Tensor = self.network(clips.flatten(0, 1))
         return features.unflatten(0, clips.shape[:2])
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Under autocast logits come in half precision, in which sums over frames and labels lose digits."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def classifier(spec: ModelSpec, num_features: int, num_labels: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidpipe.model_spec import ModelSpec
-from vidpipe.models.base import PerFrame, VideoModel, classifier
+from vidpipe.models.base import PerFrame, VideoModel, at_least_float32, classifier
 from vidpipe.models.torchvision_networks import frame_network
 
 # What a frame's probabilities weigh beside its vote: enough to settle a tie, too little to overturn a vote.
@@ -33,7 +33,7 @@ class FrameHead(nn.Module):
         self.join = join
 
     def forward(self, features: Tensor) -> Tensor:
-        log_probabilities = functional.log_softmax(self.classifier(features), dim=-1)
+        log_probabilities = functional.log_softmax(at_least_float32(self.classifier(features)), dim=-1)
         return self.join(log_probabilities, self.training)
 
 

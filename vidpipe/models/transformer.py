@@ -139,7 +139,7 @@ def _published_scale(spec: ModelSpec, model_type: str) -> tuple[Channels, Channe
 def hub_state(spec: ModelSpec) -> tuple[dict[str, Tensor], str]:
     """The tensors of a hub name or local folder and where they are from; those it has not are left out."""
     name = _hub_name(spec)
-    network, info = _from_hub(AutoModelForVideoClassification, name, output_loading_info=True, use_safetensors=None)
+    network, info = _from_hub(AutoModelForVideoClassification, name, output_loading_info=True)
     state = {key: tensor for key, tensor in network.state_dict().items() if key not in info["missing_keys"]}
     return state, name
 
