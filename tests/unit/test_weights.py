@@ -1,4 +1,5 @@
 import logging
+from urllib.error import URLError
 
 import fsspec
 import pytest
@@ -60,6 +61,30 @@ def test_a_checkpoint_of_another_model_starts_this_one_where_they_have_the_backb
     safetensors.torch.save_file(first.state_dict(), source)
     second = build_model(ModelSpec(model="cnn_rnn", backbone="mobilenet_v3_small", weights=source), LABELS)
     assert same(second, first.backbone.network.state_dict())
+
+
+def test_published_weights_come_from_torchs_own_cache_once_they_are_downloaded(tmp_path, published, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = torchvision.models.MobileNet_V3_Small_Weights.DEFAULT.url
+    cached = tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[-1]
+    cached.parent.mkdir(parents=True)
+    torch.save(published, cached)
+    for weights in ("default", "IMAGENET1K_V1"):
+        spec = ModelSpec(model="frame_vote", backbone="mobilenet_v3_small", weights=weights, freeze_backbone=True)
+        model = build_model(spec, LABELS)
+        assert same(model, published)
+        assert model.is_frozen
+
+
+def test_weights_that_cannot_be_downloaded_name_the_address_and_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", _no_network)
+    with pytest.raises(ValueError, match=r"cannot be downloaded from https://.*mobilenet.* --weights none"):
+        build_model(ModelSpec(model="frame_vote", backbone="mobilenet_v3_small"), LABELS)
+
+
+def _no_network(*_, **__):
+    raise URLError("no network")
 
 
 def test_tensors_of_another_shape_or_that_are_not_there_are_named_and_warned_of(tmp_path, model, published, caplog):

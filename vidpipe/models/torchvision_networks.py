@@ -106,7 +106,7 @@ def download_weights(spec: ModelSpec) -> dict[str, Tensor]:
     """The published tensors, downloaded once into torch's own cache. Raises ValueError when that does not work."""
     weights = published_weights(spec)
     try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"weights {spec.weights} of {spec.backbone} cannot be downloaded from {weights.url} ({error}); fetch that "
