@@ -9,8 +9,8 @@ Clips are read a row group at a time, so a shuffle has to mix them without readi
       sequence   a a a a a a | b b b b b b | c c c c c c        3 lanes
       batches    [a b c] [a b c] …                              a rank owns some lanes: it reads only their groups
 
-So a batch holds clips of LANES * WINDOW_GROUPS row groups from all over the data, and a rank keeps its share of these in
-memory. Which clips a batch holds does not depend on how many ranks there are; which rank trains on them does.
+So a batch holds clips of lanes x WINDOW_GROUPS row groups from all over the data, and a rank keeps its share of these
+in memory. Which clips a batch holds does not depend on how many ranks there are; which rank trains on them does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def epoch_batches(groups: np.ndarray, batch_size: int, seed: int, epoch: int) ->
 
 
 def share_of(rank: int, num_ranks: int, batch_size: int) -> slice:
-    """The slots of every batch that are a rank's: neighbours, as even as it goes, and pairs (2k, 2k + 1) stay together."""
+    """The slots of every batch that are a rank's: neighbours, as even as it goes; pairs (2k, 2k + 1) stay together."""
     num_pairs = batch_size // 2 if batch_size % 2 == 0 and batch_size // 2 >= num_ranks else 0
     units, width = (num_pairs, 2) if num_pairs else (batch_size, 1)
     first, last = (width * (units * number // num_ranks) for number in (rank, rank + 1))

@@ -1,0 +1,174 @@
+"""Clips to a checkpoint on Ray Train: the driver checks, workers train with DDP, the output holds what they found."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from functools import partial
+from typing import Any
+
+import pyarrow.fs
+
+from vidpipe.cli import connect_ray
+from vidpipe.config import TrainConfig
+from vidpipe.models import build_model
+from vidpipe.run_file import RUN_FILE, write_run_file
+from vidpipe.storage import filesystem, storage_errors
+from vidpipe.training.checks import check_fit, check_same_run, clear_run, is_finished_run
+from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
+from vidpipe.training.job import OnStep, TrainJob
+from vidpipe.training.ranks import Ranks
+from vidpipe.training.run import read_history, run_training
+from vidpipe.training.tracking import check_trackers
+from vidpipe.transfer import check_writable, remove_files
+
+logger = logging.getLogger(__name__)
+
+MAX_GPU_WORKER_CPUS = 4
+TEST_SPLIT = "test"
+
+
+def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
+    """Run the stage; raises ValueError before any work."""
+    start_s = time.monotonic()
+    check_trackers(config)
+    clips = labelled_clips(config.clips, config.train_split, config.val_split, TEST_SPLIT)
+    with storage_errors(config.output):
+        check_writable(config.output)
+        if config.restart:
+            clear_run(config.output)
+        if is_finished_run(config, clips):
+            print(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
+            return
+        check_fit(config, clips, build_model(config.model, clips.labels))
+        check_same_run(config, clips)
+        remove_files(config.output, [RUN_FILE])
+    connect_ray()
+    num_workers, resources = workers_and_resources(config)
+    run_workers(TrainJob(config, clips, on_step), num_workers, resources)
+    seconds = time.monotonic() - start_s
+    facts = run_facts(config, clips, resources)
+    versions = ["ray", "torch", "torchvision", "transformers", "pyarrow", "numpy"]
+    write_run_file(config.output, "train", config, facts, seconds=seconds, versions=versions)
+    print_summary(config, clips, facts, seconds)
+
+
+def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[str, float]]:
+    """Smallest and largest number of workers, and what each of them takes; ValueError for what is not there."""
+    import ray
+
+    cluster = ray.cluster_resources()
+    num_gpus, num_cpus = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
+    use_gpu = config.device == "cuda" or (config.device == "auto" and num_gpus > 0)
+    low, high = config.worker_range or ((num_gpus, num_gpus) if use_gpu and num_gpus else (1, 1))
+    if high > config.batch_size:
+        raise ValueError(
+            f"batch_size {config.batch_size} is the clips of all workers together, and there are {high} GPUs; "
+            f"give --batch-size {high} or more, or --num-workers {config.batch_size}"
+        )
+    if use_gpu and num_gpus < low:
+        raise ValueError(
+            f"device cuda with {low} workers needs {low} GPUs, Ray has {num_gpus}; give --device cpu or fewer "
+            "--num-workers, or join a cluster with GPUs (RAY_ADDRESS, or ray job submit)"
+        )
+    if config.sync_batch_norm and not use_gpu:
+        raise ValueError("sync_batch_norm works on GPUs only, and Ray has none; drop it")
+    share = max(num_cpus // high, 1)
+    cpus = config.cpus_per_worker or (min(share, MAX_GPU_WORKER_CPUS) if use_gpu else share)
+    if cpus * low > num_cpus:
+        raise ValueError(
+            f"{low} workers with {cpus} CPUs each need {cpus * low} CPUs, Ray has {num_cpus}; give fewer "
+            "--num-workers or --cpus-per-worker"
+        )
+    return (low, high), {"CPU": cpus, **({"GPU": 1} if use_gpu else {})}
+
+
+def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str, float]) -> None:
+    """Train on Ray; a lost worker or node starts the group anew, which goes on from the newest state."""
+    import ray.train
+    import ray.train.torch
+
+    low, high = num_workers
+    fs, path = filesystem(job.config.output)
+    storage = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
+    trainer = ray.train.torch.TorchTrainer(
+        partial(train_on_worker, job),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=low if low == high else (low, high), use_gpu="GPU" in resources, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name="ray",
+            storage_path=path,
+            storage_filesystem=storage,
+            failure_config=ray.train.FailureConfig(max_failures=job.config.max_failures),
+        ),
+    )
+    logger.info("training on %s workers with %s each", job.config.num_workers, resources)
+    trainer.fit()
+    if fs.exists(f"{path}/ray"):
+        fs.rm(f"{path}/ray", recursive=True)
+
+
+def train_on_worker(job: TrainJob) -> None:
+    """What each worker of Ray Train runs."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    run_training(job, Ranks(context.get_world_rank(), context.get_world_size(), device))
+
+
+def run_facts(config: TrainConfig, clips: LabelledClips, resources: dict[str, float]) -> dict[str, Any]:
+    """For run.json: what went in, what came out, and how fast."""
+    history = read_history(config.output)
+    epochs = history["epochs"]
+    seconds = sum(entry["seconds"] for entry in epochs)
+    return {
+        "splits": {name: split_counts(rows) for name, rows in clips.splits.items()},
+        "labels": list(clips.labels),
+        "epochs": len(epochs),
+        "best_epoch": history.get("best_epoch"),
+        "metrics": history.get("metrics", {}),
+        "checkpoint_id": history.get("checkpoint_id"),
+        "worker_resources": resources,
+        "clips_per_s": _mean(epochs, "clips_per_s", seconds),
+        "data_wait_share": _mean(epochs, "data_wait_share", seconds),
+    }
+
+
+def _mean(epochs: list[dict[str, Any]], name: str, seconds: float) -> float | None:
+    """The mean over the time of the epochs."""
+    return round(sum(entry[name] * entry["seconds"] for entry in epochs) / seconds, 4) if epochs else None
+
+
+def split_counts(rows: ClipRows) -> dict[str, int]:
+    return {"clips": len(rows), "videos": rows.num_videos, "failed_videos": len(rows.failed)}
+
+
+def print_summary(config: TrainConfig, clips: LabelledClips, facts: dict[str, Any], seconds: float) -> None:
+    """The lines that end a run."""
+    counts = ", ".join(
+        f"{name} {one['videos']} videos ({one['clips']} clips, {one['failed_videos']} failed)"
+        for name, one in facts["splits"].items()
+    )
+    print(f"clips      {counts}; {len(clips.labels)} labels")
+    for split, metrics in facts["metrics"].items():
+        print(f"{split:<10} {metrics_line(metrics)}")
+    if not facts["metrics"]:
+        print(f"stopped    after {config.max_steps} steps, before the end of an epoch")
+    else:
+        print(f"best       epoch {facts['best_epoch']} of {facts['epochs']}, by {config.best_by} on {config.val_split}")
+        print(f"time       {seconds:.1f} s, {facts['clips_per_s']:.1f} clips/s, "
+              f"{100 * facts['data_wait_share']:.0f} % waiting for data")  # fmt: skip
+    print(f"output     {config.output}: best/ and last/ (checkpoints), history.json, tensorboard/, run.json")
+
+
+def metrics_line(metrics: dict[str, Any]) -> str:
+    return json.dumps(metrics)[:200]

@@ -1,0 +1,117 @@
+"""Batches of frames as torch tensors, read ahead of the training loop by a few threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from vidpipe.clips import ClipTable
+from vidpipe.storage import filesystem
+from vidpipe.training.clip_rows import ClipRows
+
+NUM_THREADS = 4
+BATCHES_AHEAD = 4
+
+
+class FrameReader:
+    """Frames of any rows of a split; the row groups used last stay in memory, up to `cache_bytes`."""
+
+    def __init__(self, rows: ClipRows, cache_bytes: int, *, pin_memory: bool = False):
+        self._rows = rows
+        self._pin_memory = pin_memory
+        sizes = np.bincount(rows.group, minlength=len(rows.places)) * rows.spec.num_bytes_raw
+        self._max_groups = max(cache_bytes // max(int(sizes.max(initial=1)), 1), 2)
+        self._groups: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
+        self._footers: dict[str, pq.FileMetaData] = {}
+        self._lock = threading.Lock()
+
+    def frames(self, wanted: np.ndarray) -> torch.Tensor:
+        """(B, T, H, W, C) uint8 of the rows `wanted` (B,), in pinned memory if asked for."""
+        rows = self._rows
+        batch = torch.empty((len(wanted), *rows.spec.shape), dtype=torch.uint8, pin_memory=self._pin_memory)
+        target = batch.numpy()
+        groups = rows.group[wanted]
+        for group in np.unique(groups):
+            places = np.flatnonzero(groups == group)
+            frames = self._group(int(group))
+            for place in places:
+                target[place] = frames[rows.row[wanted[place]]]
+        return batch
+
+    def _group(self, group: int) -> np.ndarray:
+        """All frames of a row group, (N, T, H, W, C) uint8; read once, also when two threads ask for it at once."""
+        with self._lock:
+            found = self._groups.get(group)
+            is_mine = found is None
+            if found is None:
+                found = self._groups[group] = Future()
+                while len(self._groups) > self._max_groups:
+                    self._groups.popitem(last=False)
+            else:
+                self._groups.move_to_end(group)
+        if is_mine:
+            try:
+                found.set_result(self._read(*self._rows.places[group]))
+            except BaseException as error:
+                with self._lock:
+                    self._groups.pop(group, None)
+                found.set_exception(error)
+        return found.result()
+
+    def _read(self, url: str, group: int) -> np.ndarray:
+        fs, path = filesystem(url)
+        with (
+            fs.open(path, "rb", cache_type="none") as file,
+            pq.ParquetFile(file, metadata=self._footers.get(url)) as source,
+        ):
+            self._footers[url] = source.metadata
+            table = source.read_row_group(group, ["frames"], use_threads=False)
+        return ClipTable(table, self._rows.spec).numpy()
+
+
+class FeatureReader:
+    """Rows of features that are in memory: what `FrameReader` is for frames."""
+
+    def __init__(self, features: torch.Tensor):
+        self._features = features
+
+    def frames(self, wanted: np.ndarray) -> torch.Tensor:
+        """(B, D) or (B, T, D) float32."""
+        return self._features[torch.from_numpy(wanted)]
+
+
+class Batches:
+    """The batches of one pass, in order, read ahead; `wait_s` is how long the consumer waited for them."""
+
+    def __init__(self, reader: FrameReader | FeatureReader, steps: Iterable[np.ndarray]):
+        self._reader = reader
+        self._steps = steps
+        self.wait_s = 0.0
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="batches") as pool:
+            ahead: list[tuple[np.ndarray, Future[torch.Tensor]]] = []
+            try:
+                for rows in self._steps:
+                    ahead.append((rows, pool.submit(self._reader.frames, rows)))
+                    if len(ahead) > BATCHES_AHEAD:
+                        yield self._next(ahead)
+                while ahead:
+                    yield self._next(ahead)
+            finally:
+                for _, future in ahead:
+                    future.cancel()
+
+    def _next(self, ahead: list[tuple[np.ndarray, Future[torch.Tensor]]]) -> tuple[np.ndarray, torch.Tensor]:
+        start_s = time.perf_counter()
+        rows, future = ahead.pop(0)
+        frames = future.result()
+        self.wait_s += time.perf_counter() - start_s
+        return rows, frames

@@ -1,0 +1,73 @@
+"""What can be known to fail before any work: each with the value, the rule and the way out."""
+
+from __future__ import annotations
+
+import json
+
+from torch import nn
+
+from vidpipe.config import TrainConfig
+from vidpipe.run_file import RUN_FILE
+from vidpipe.training.clip_rows import LabelledClips
+from vidpipe.training.saved_state import FOLDER, state_names
+from vidpipe.transforms import ClipTransform
+from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
+
+SETTINGS_FILE = "settings.json"
+
+
+def check_fit(config: TrainConfig, clips: LabelledClips, model: nn.Module) -> None:
+    """Raise ValueError when the clips, the settings and the model do not fit each other."""
+    ClipTransform(model.input, input_size(config, model), config.views, config.augment).check(clips.spec.shape)
+    num_train = len(clips.splits[config.train_split])
+    if num_train < config.batch_size:
+        raise ValueError(
+            f"batch_size {config.batch_size} is more than the {num_train} clips of split {config.train_split}; "
+            f"give --batch-size {num_train} or less"
+        )
+
+
+def input_size(config: TrainConfig, model: nn.Module) -> tuple[int, int]:
+    """Height and width that the model is given: --size, else what it was made for."""
+    if config.size is None:
+        return model.input.height, model.input.width
+    sides = [int(side) for side in config.size.split("x")]
+    return sides[0], sides[-1]
+
+
+def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
+    """Record the settings of a new run; raise ValueError when the output holds a run with others."""
+    settings = run_settings(config, clips)
+    if SETTINGS_FILE not in file_names(config.output):
+        put_bytes(json.dumps(settings, indent=2).encode(), join(config.output, SETTINGS_FILE))
+        return
+    before = json.loads(read_buffer(join(config.output, SETTINGS_FILE)).to_pybytes())
+    other = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+    if other:
+        changes = ", ".join(f"{name} {before.get(name)} then, {settings.get(name)} now" for name in other[:3])
+        raise ValueError(
+            f"{config.output} holds a run with other settings ({changes}); give the same ones to go on with it, "
+            "another --output, or --restart to replace it"
+        )
+
+
+def run_settings(config: TrainConfig, clips: LabelledClips) -> dict[str, object]:
+    """All that decides the result, flat, with the clips themselves."""
+    flat: dict[str, object] = {"clips_key": clips.key}
+    for name, value in config.settings.items():
+        flat |= {f"{name}.{part}": one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def is_finished_run(config: TrainConfig, clips: LabelledClips) -> bool:
+    """Whether the output holds the result of these very settings."""
+    if RUN_FILE not in file_names(config.output):
+        return False
+    check_same_run(config, clips)
+    return True
+
+
+def clear_run(output: str) -> None:
+    """Remove what makes a run go on; checkpoints stay until they are replaced."""
+    remove_files(output, [RUN_FILE, SETTINGS_FILE])
+    remove_files(join(output, FOLDER), state_names(output))

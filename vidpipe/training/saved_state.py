@@ -1,0 +1,72 @@
+"""The state from which a killed run goes on: weights, optimizer, place in the epoch, what happened so far.
+
+OUT/state/00003-0000120.pt was written before step 120 of epoch 3. The newest file that can be read counts, two are kept.
+Files are read with torch's `weights_only`: tensors, numbers and text, never code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "state"
+NUM_KEPT = 2
+
+
+@dataclass
+class TrainState:
+    """Where a run stands: before step `step` of epoch `epoch`."""
+
+    epoch: int = 0
+    step: int = 0
+    model: dict[str, torch.Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The exponential moving average of the weights, when there is one."""
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Weights of the best epoch so far."""
+    loss_sum: float = 0.0
+    """Of the steps of this epoch so far, over the clips of all ranks."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry a finished epoch."""
+
+
+def save_state(output: str, state: TrainState) -> None:
+    """Write the state whole, then remove the older ones but one."""
+    data = io.BytesIO()
+    torch.save({**vars(state), "history": json.dumps(state.history)}, data)
+    put_bytes(data.getvalue(), join(output, FOLDER, f"{state.epoch:05d}-{state.step:07d}.pt"))
+    remove_files(join(output, FOLDER), state_names(output)[:-NUM_KEPT])
+
+
+def load_state(output: str, name: str, device: torch.device) -> TrainState:
+    data = io.BytesIO(read_buffer(join(output, FOLDER, name)))
+    content = torch.load(data, map_location=device, weights_only=True)
+    return TrainState(**{**content, "history": json.loads(content["history"])})
+
+
+def newest_state(output: str) -> str | None:
+    """Name of the newest state that can be read; None when there is none."""
+    for name in reversed(state_names(output)):
+        try:
+            load_state(output, name, torch.device("cpu"))
+        except (RuntimeError, EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
+            logger.warning("%s cannot be read (%s); going on from the one before", join(output, FOLDER, name), error)
+            continue
+        return name
+    return None
+
+
+def state_names(output: str) -> list[str]:
+    return [name for name in file_names(join(output, FOLDER)) if name.endswith(".pt") and not name.startswith(".")]

@@ -1,0 +1,174 @@
+"""The training loop of one rank. A step is the same on one rank and on many; a killed run goes on to the same end."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vidpipe.models import build_model
+from vidpipe.training.batches import Batches
+from vidpipe.training.checks import input_size
+from vidpipe.training.job import TrainJob, precision_of
+from vidpipe.training.optimization import (
+    class_weights,
+    clip_gradients,
+    learning_rate,
+    loss_sum,
+    make_optimizer,
+    soft_targets,
+)
+from vidpipe.training.order import epoch_batches, share_of
+from vidpipe.training.pace import Pace
+from vidpipe.training.ranks import Ranks
+from vidpipe.training.saved_state import TrainState, save_state
+from vidpipe.training.sources import make_source
+from vidpipe.transforms import ClipTransform, mix
+
+
+class Trainer:
+    """A model in training: its weights, optimizer and place in the run."""
+
+    def __init__(self, job: TrainJob, ranks: Ranks):
+        config = job.config
+        self.job, self.ranks, self.config = job, ranks, config
+        self.precision = precision_of(config, ranks.device)
+        torch.manual_seed(config.seed)
+        self.model = build_model(config.model, job.clips.labels).to(ranks.device)
+        if config.sync_batch_norm:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        self.transform = ClipTransform(self.model.input, input_size(config, self.model), config.views, config.augment)
+        self.source = make_source(job, self.model, self.transform, ranks)
+        self.optimizer = make_optimizer(self.model, config)
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.precision == torch.float16)
+        self.average: AveragedModel | None = None
+        if config.ema_decay is not None:
+            multi_avg_fn = get_ema_multi_avg_fn(config.ema_decay)
+            self.average = AveragedModel(self.model, multi_avg_fn=multi_avg_fn, use_buffers=True)
+        weights = class_weights(job.train.truth, len(job.clips.labels), config)
+        self.class_weights = torch.from_numpy(weights).to(ranks.device)
+        self.net = self._distributed(torch.compile(self.source.net) if config.compile else self.source.net)
+        self.state = TrainState()
+        self._saved_s = time.monotonic()
+
+    def _distributed(self, net: nn.Module) -> nn.Module:
+        if self.ranks.num_ranks == 1:
+            return net
+        on_gpu = self.ranks.device.type == "cuda"
+        return DistributedDataParallel(
+            net, device_ids=[self.ranks.device] if on_gpu else None, gradient_as_bucket_view=True
+        )
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.job.num_steps_an_epoch * self.config.epochs
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the moving average, when there is one."""
+        return self.average.module if self.average is not None else self.model
+
+    def train_epoch(self, pace: Pace) -> None:
+        """The steps of this epoch that are left; `state` says which, and where the run stands afterwards."""
+        epoch, config = self.state.epoch, self.config
+        steps = epoch_batches(self.job.train.group, config.batch_size, config.seed, epoch)
+        share = share_of(self.ranks.rank, self.ranks.num_ranks, config.batch_size)
+        self.net.train()
+        total = torch.tensor(self.state.loss_sum, dtype=torch.float64, device=self.ranks.device)
+        batches = Batches(self.source.readers[config.train_split], (rows[share] for rows in steps[self.state.step :]))
+        for rows, batch in pace.timed(batches):
+            number = epoch * len(steps) + self.state.step
+            loss = self._step(number, rows, batch)
+            total += loss.double()
+            self.state.step += 1
+            pace.step(number, loss, self.optimizer.param_groups[0]["lr"])
+            if self.job.on_step is not None:
+                self.job.on_step(number, loss, self.model)
+            if self.is_over(number + 1):
+                break
+            if time.monotonic() - self._saved_s > config.checkpoint_every_s and self.state.step < len(steps):
+                self.state.loss_sum = total.item()
+                self.save()
+        self.state.loss_sum = total.item()
+
+    def is_over(self, number: int) -> bool:
+        return self.config.max_steps is not None and number >= self.config.max_steps
+
+    def _step(self, number: int, rows: np.ndarray, batch: torch.Tensor) -> torch.Tensor:
+        """One step on this rank's clips; returns the loss over the clips of all ranks."""
+        config, epoch = self.config, self.state.epoch
+        torch.manual_seed(self._seed(number))  # of dropout; augmentation has a seed for every clip
+        val_losses = [entry["monitor"]["loss"] for entry in self.state.history]
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, number, self.num_steps, val_losses)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.ranks.device)
+        truth = torch.from_numpy(self.job.train.truth[rows])
+        micro = config.micro_batch_size or len(rows)
+        for first, is_last in slices(len(rows), micro):
+            part = slice(first, first + micro)
+            inputs = batch[part].to(self.ranks.device, non_blocking=True)
+            seeds = [(config.seed, epoch, int(row)) for row in rows[part]]
+            inputs = self.source.training_input(inputs, seeds)
+            targets = soft_targets(
+                truth[part].to(self.ranks.device), len(self.job.clips.labels), config.label_smoothing
+            )
+            if config.augment.mixes:
+                inputs, targets = mix(inputs, targets, seeds, config.augment)
+            with self._no_sync(is_last):
+                with torch.autocast(self.ranks.device.type, self.precision, enabled=self.precision != torch.float32):
+                    logits = self.net(inputs)
+                part_loss = loss_sum(logits, targets, self.class_weights) / config.batch_size
+                # DDP takes the mean over the ranks; the sum is what one rank alone would have.
+                self.scaler.scale(part_loss * self.ranks.num_ranks).backward()
+            loss += part_loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        clip_gradients(self.model.parameters(), config.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return self.ranks.sum(loss)
+
+    def _no_sync(self, is_last: bool) -> contextlib.AbstractContextManager[Any]:
+        if is_last or not isinstance(self.net, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.net.no_sync()
+
+    def _seed(self, number: int) -> int:
+        text = f"{self.config.seed} {number} {self.ranks.rank}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+
+    def save(self) -> None:
+        """Write the state; the first rank's is everybody's."""
+        self._saved_s = time.monotonic()
+        if not self.ranks.is_first:
+            return
+        state = self.state
+        state.model, state.optimizer = self.model.state_dict(), self.optimizer.state_dict()
+        state.scaler = self.scaler.state_dict()
+        state.average = self.average.state_dict() if self.average is not None else {}
+        save_state(self.config.output, state)
+
+    def load(self, state: TrainState) -> None:
+        self.state = state
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scaler.load_state_dict(state.scaler)
+        if self.average is not None:
+            self.average.load_state_dict(state.average)
+
+
+def slices(num_rows: int, size: int) -> Iterator[tuple[int, bool]]:
+    """The first row of each slice of `size` rows, and whether it is the last one."""
+    for first in range(0, num_rows, size):
+        yield first, first + size >= num_rows
