@@ -96,7 +96,9 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
     trainer = ray.train.torch.TorchTrainer(
         partial(train_on_worker, job),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=low if low == high else (low, high), use_gpu="GPU" in resources, resources_per_worker=resources
+            num_workers=low if low == high else (low, high),  # type: ignore[arg-type]
+            use_gpu="GPU" in resources,
+            resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
             name="ray",

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,6 +21,12 @@ NUM_THREADS = 4
 BATCHES_AHEAD = 4
 
 
+@dataclass
+class _RowGroup:
+    frames: np.ndarray | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class FrameReader:
     """Frames of any rows of a split; the row groups used last stay in memory, up to `cache_bytes`."""
 
@@ -28,7 +35,7 @@ class FrameReader:
         self._pin_memory = pin_memory
         sizes = np.bincount(rows.group, minlength=len(rows.places)) * rows.spec.num_bytes_raw
         self._max_groups = max(cache_bytes // max(int(sizes.max(initial=1)), 1), 2)
-        self._groups: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
+        self._groups: OrderedDict[int, _RowGroup] = OrderedDict()
         self._footers: dict[str, pq.FileMetaData] = {}
         self._lock = threading.Lock()
 
@@ -48,22 +55,14 @@ class FrameReader:
     def _group(self, group: int) -> np.ndarray:
         """All frames of a row group, (N, T, H, W, C) uint8; read once, also when two threads ask for it at once."""
         with self._lock:
-            found = self._groups.get(group)
-            is_mine = found is None
-            if found is None:
-                found = self._groups[group] = Future()
-                while len(self._groups) > self._max_groups:
-                    self._groups.popitem(last=False)
-            else:
-                self._groups.move_to_end(group)
-        if is_mine:
-            try:
-                found.set_result(self._read(*self._rows.places[group]))
-            except BaseException as error:
-                with self._lock:
-                    self._groups.pop(group, None)
-                found.set_exception(error)
-        return found.result()
+            kept = self._groups.setdefault(group, _RowGroup())
+            self._groups.move_to_end(group)
+            while len(self._groups) > self._max_groups:
+                self._groups.popitem(last=False)
+        with kept.lock:
+            if kept.frames is None:
+                kept.frames = self._read(*self._rows.places[group])
+            return kept.frames
 
     def _read(self, url: str, group: int) -> np.ndarray:
         fs, path = filesystem(url)
@@ -87,10 +86,13 @@ class FeatureReader:
         return self._features[torch.from_numpy(wanted)]
 
 
+Reader = FrameReader | FeatureReader
+
+
 class Batches:
     """The batches of one pass, in order, read ahead; `wait_s` is how long the consumer waited for them."""
 
-    def __init__(self, reader: FrameReader | FeatureReader, steps: Iterable[np.ndarray]):
+    def __init__(self, reader: Reader, steps: Iterable[np.ndarray]):
         self._reader = reader
         self._steps = steps
         self.wait_s = 0.0

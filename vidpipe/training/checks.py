@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 
-from torch import nn
-
 from vidpipe.config import TrainConfig
+from vidpipe.models import VideoModel
 from vidpipe.run_file import RUN_FILE
 from vidpipe.training.clip_rows import LabelledClips
 from vidpipe.training.saved_state import FOLDER, state_names
-from vidpipe.transforms import ClipTransform
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
+from vidpipe.transforms import ClipTransform
 
 SETTINGS_FILE = "settings.json"
 
 
-def check_fit(config: TrainConfig, clips: LabelledClips, model: nn.Module) -> None:
+def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> None:
     """Raise ValueError when the clips, the settings and the model do not fit each other."""
     ClipTransform(model.input, input_size(config, model), config.views, config.augment).check(clips.spec.shape)
     num_train = len(clips.splits[config.train_split])
@@ -27,7 +26,7 @@ def check_fit(config: TrainConfig, clips: LabelledClips, model: nn.Module) -> No
         )
 
 
-def input_size(config: TrainConfig, model: nn.Module) -> tuple[int, int]:
+def input_size(config: TrainConfig, model: VideoModel) -> tuple[int, int]:
     """Height and width that the model is given: --size, else what it was made for."""
     if config.size is None:
         return model.input.height, model.input.width

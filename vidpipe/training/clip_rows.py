@@ -105,8 +105,8 @@ def _check_splits(output: str, status: pa.Table, wanted: list[str]) -> None:
         if not counts.get(name):
             have = ", ".join(f"{split or 'none'} {number}" for split, number in counts.items())
             raise ValueError(
-                f"{output} has no videos in split {name} (it has: {have}); split the manifest with "
-                "jobs/index.py --val-fraction 0.2 and preprocess again (nothing is decoded twice), or name another split"
+                f"{output} has no videos in split {name} (it has: {have}); split the manifest "
+                "with jobs/index.py --val-fraction 0.2 and preprocess again (nothing is decoded twice), or name another"
             )
 
 
@@ -151,6 +151,6 @@ def _rows_of(
         row=rows["row"].to_numpy(),
         video_ids=np.array(rows["video_id"].to_pylist(), dtype=str),
         clip_index=rows["clip_index"].to_numpy(),
-        truth=pc.index_in(rows["label"], value_set=value_set).to_numpy(),
-        failed=pc.index_in(failed["label"], value_set=value_set).to_numpy(),
+        truth=pc.index_in(rows["label"], value_set=value_set).to_numpy().astype(np.int64),
+        failed=pc.index_in(failed["label"], value_set=value_set).to_numpy().astype(np.int64),
     )

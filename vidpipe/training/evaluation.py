@@ -1,4 +1,4 @@
-"""Evaluate a model on a split: every clip once, in the same batches on any number of ranks, so equal to the last digit."""
+"""Evaluate a model on a split: every clip once, in the same batches on any number of ranks: equal to the last digit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vidpipe.metrics import Views
-from vidpipe.training.batches import Batches, FeatureReader, FrameReader
+from vidpipe.training.batches import Batches, Reader
 from vidpipe.training.clip_rows import ClipRows
 from vidpipe.training.order import evaluation_batches
 from vidpipe.training.ranks import Ranks
@@ -39,7 +39,7 @@ class SplitLogits:
 def split_logits(
     model: nn.Module,
     rows: ClipRows,
-    reader: FrameReader | FeatureReader,
+    reader: Reader,
     views: MakeViews,
     ranks: Ranks,
     *,

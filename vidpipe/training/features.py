@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from vidpipe.models import VideoModel
 from vidpipe.training.batches import FeatureReader, FrameReader
 from vidpipe.training.clip_rows import ClipRows
 from vidpipe.training.evaluation import MakeViews, split_logits
@@ -32,7 +33,7 @@ SHAPE_KEY = b"vidpipe.shape"
 class FeaturesOf(nn.Module):
     """The backbone alone: `model.features`, flat."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: VideoModel):
         super().__init__()
         self.model = model
         self.shape: tuple[int, ...] = ()
@@ -46,7 +47,7 @@ class FeaturesOf(nn.Module):
 class HeadOf(nn.Module):
     """The head alone, to train on features."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: VideoModel):
         super().__init__()
         self.model = model
 
@@ -54,7 +55,7 @@ class HeadOf(nn.Module):
         return self.model.head(features)
 
 
-def weights_key(model: nn.Module, *facts: object) -> str:
+def weights_key(model: VideoModel, *facts: object) -> str:
     """16 hex digits of the frozen weights and of whatever else decides the features."""
     digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
     for name, weights in sorted(model.backbone.state_dict().items()):
@@ -63,7 +64,7 @@ def weights_key(model: nn.Module, *facts: object) -> str:
 
 
 def features_of(
-    model: nn.Module, rows: ClipRows, views: MakeViews, ranks: Ranks, *, output: str, name: str, batch_size: int,
+    model: VideoModel, rows: ClipRows, views: MakeViews, ranks: Ranks, *, output: str, name: str, batch_size: int,
     precision: torch.dtype, cache_bytes: int,
 ) -> FeatureReader:  # fmt: skip
     """The features of a split on every rank: read when an earlier run kept them, computed by all ranks otherwise."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidpipe.config import TrainConfig
 from vidpipe.training.batches import Batches
 
 logger = logging.getLogger(__name__)
@@ -25,9 +26,9 @@ Report = Callable[[int, dict[str, float]], None]
 class Pace:
     """The clock of one epoch on one rank."""
 
-    def __init__(self, epoch: int, first_step: int, num_epochs: int, num_steps: int, batch_size: int, report: Report):
-        self._epoch, self._num_epochs, self._num_steps = epoch, num_epochs, num_steps
-        self._first_step, self._batch_size, self._report = first_step, batch_size, report
+    def __init__(self, epoch: int, first_step: int, config: TrainConfig, num_steps: int, report: Report):
+        self._epoch, self._num_epochs, self._num_steps = epoch, config.epochs, num_steps
+        self._first_step, self._batch_size, self._report = first_step, config.batch_size, report
         self._start_s = self._logged_s = time.monotonic()
         self._wait_s = 0.0
         self._done = 0
@@ -56,8 +57,8 @@ class Pace:
             figures = self.figures()
             self._report(number, {"loss": loss.item(), "learning_rate": learning_rate, **figures})
             step = self._first_step + self._done
-            left_s = self._num_steps * (self._num_epochs - self._epoch) - step
-            left_s *= (now_s - self._start_s) / self._done
+            num_left = self._num_steps * (self._num_epochs - self._epoch) - step
+            left_s = num_left * (now_s - self._start_s) / self._done
             logger.info(
                 f"epoch {self._epoch + 1}/{self._num_epochs}, step {step}/{self._num_steps}, loss {loss.item():.4f}, "
                 f"learning rate {learning_rate:.2e}, {figures['clips_per_s']:.1f} clips/s, "

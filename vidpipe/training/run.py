@@ -1,4 +1,4 @@
-"""One run on one rank: epochs, the best of them, and the checkpoints. Called by every worker, and again after a loss."""
+"""One run on one rank: epochs, the best of them, the checkpoints. Called by every worker, and again after a loss."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run_epoch(trainer: Trainer, trackers: list[Tracker]) -> bool:
             tracker.add(step, {f"train/{name}": value for name, value in figures.items()})
 
     num_steps = trainer.job.num_steps_an_epoch
-    pace = Pace(state.epoch, state.step, config.epochs, num_steps, config.batch_size, report if ranks.is_first else _drop)
+    pace = Pace(state.epoch, state.step, config, num_steps, report)
     trainer.train_epoch(pace)
     if state.step < num_steps:
         return False
@@ -96,10 +96,6 @@ def run_epoch(trainer: Trainer, trackers: list[Tracker]) -> bool:
             figures = {f"val/{name}": entry[config.val_split][name] for name in ("loss", "top1", "top5")}
             tracker.add(state.epoch * num_steps, figures)
     return True
-
-
-def _drop(step: int, figures: dict[str, float]) -> None:
-    pass
 
 
 def end_epoch(trainer: Trainer) -> None:
@@ -136,7 +132,8 @@ def evaluated(trainer: Trainer, split: str, temperature: float | None = None) ->
     join = config.views.join
     views = found.views(rows)
     temperature = fit_temperature(views, join) if temperature is None else temperature
-    metrics = evaluate(views, trainer.job.clips.labels, join, failed_truth=rows.failed, temperature=temperature)
+    failed = rows.failed.tolist()
+    metrics = evaluate(views, trainer.job.clips.labels, join, failed_truth=failed, temperature=temperature)
     return {split: {**metrics, "loss": cross_entropy(views.logits, views.truth)}}
 
 

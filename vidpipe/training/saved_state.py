@@ -1,7 +1,7 @@
 """The state from which a killed run goes on: weights, optimizer, place in the epoch, what happened so far.
 
-OUT/state/00003-0000120.pt was written before step 120 of epoch 3. The newest file that can be read counts, two are kept.
-Files are read with torch's `weights_only`: tensors, numbers and text, never code.
+OUT/state/00003-0000120.pt was written before step 120 of epoch 3. The newest file that can be read counts; two
+are kept. Files are read with torch's `weights_only`: tensors, numbers and text, never code.
 """
 
 from __future__ import annotations

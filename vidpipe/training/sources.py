@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vidpipe.training.batches import FeatureReader, FrameReader
+from vidpipe.models import VideoModel
+from vidpipe.training.batches import FrameReader, Reader
 from vidpipe.training.evaluation import MakeViews
 from vidpipe.training.features import HeadOf, features_of, weights_key
 from vidpipe.training.job import TrainJob, precision_of
@@ -25,12 +26,12 @@ class Source:
     """Readers of the splits, the part of the model that takes what they read, and how it is made input."""
 
     net: nn.Module
-    readers: dict[str, FrameReader | FeatureReader]
+    readers: dict[str, Reader]
     views: MakeViews
     transform: ClipTransform | None
     """Of frames; features are trained on as they are."""
 
-    def part_of(self, model: nn.Module) -> nn.Module:
+    def part_of(self, model: VideoModel) -> nn.Module:
         """The part of a model, such as the moving average, that takes what is read."""
         return HeadOf(model) if isinstance(self.net, HeadOf) else model
 
@@ -39,7 +40,7 @@ class Source:
         return batch if self.transform is None else self.transform.augmented(batch, seeds)
 
 
-def make_source(job: TrainJob, model: nn.Module, transform: ClipTransform, ranks: Ranks) -> Source:
+def make_source(job: TrainJob, model: VideoModel, transform: ClipTransform, ranks: Ranks) -> Source:
     """Frames; of a frozen backbone whose input never changes its features, computed once and kept."""
     config, crops = job.config, job.config.views.crops
     cache_bytes = config.cache_mb << 20
@@ -51,13 +52,13 @@ def make_source(job: TrainJob, model: nn.Module, transform: ClipTransform, ranks
         if config.model.freeze_backbone and ranks.is_first:
             logger.info("the frozen backbone sees every clip in every epoch: its input is augmented, or has views")
         pin_memory = ranks.device.type == "cuda"
-        readers = {
+        readers: dict[str, Reader] = {
             name: FrameReader(rows, cache_bytes, pin_memory=pin_memory) for name, rows in job.clips.splits.items()
         }
         return Source(model, readers, crops_of, transform)
     precision = precision_of(config, ranks.device)
     key = weights_key(model, job.clips.key, config.size, config.views, config.model.backbone, precision)
-    kept = {
+    kept: dict[str, Reader] = {
         name: features_of(
             model,
             rows,

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vidpipe.models import build_model
+from vidpipe.models import VideoModel, build_model
 from vidpipe.training.batches import Batches
 from vidpipe.training.checks import input_size
 from vidpipe.training.job import TrainJob, precision_of
@@ -55,7 +55,9 @@ class Trainer:
             self.average = AveragedModel(self.model, multi_avg_fn=multi_avg_fn, use_buffers=True)
         weights = class_weights(job.train.truth, len(job.clips.labels), config)
         self.class_weights = torch.from_numpy(weights).to(ranks.device)
-        self.net = self._distributed(torch.compile(self.source.net) if config.compile else self.source.net)
+        if config.compile:
+            self.source.net.compile()
+        self.net = self._distributed(self.source.net)
         self.state = TrainState()
         self._saved_s = time.monotonic()
 
@@ -73,9 +75,13 @@ class Trainer:
         return self.job.num_steps_an_epoch * self.config.epochs
 
     @property
-    def evaluated(self) -> nn.Module:
+    def evaluated(self) -> VideoModel:
         """The weights that count: the moving average, when there is one."""
-        return self.average.module if self.average is not None else self.model
+        if self.average is None:
+            return self.model
+        averaged = self.average.module
+        assert isinstance(averaged, VideoModel)
+        return averaged
 
     def train_epoch(self, pace: Pace) -> None:
         """The steps of this epoch that are left; `state` says which, and where the run stands afterwards."""
