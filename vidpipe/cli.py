@@ -18,11 +18,13 @@ from vidpipe.errors import FailureRateError
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
-# Lines of Ray's that are no news to anybody: plans of datasets, bars that we draw ourselves, authentication being on.
+# Lines of Ray's that are no news to anybody: plans of datasets, bars that we draw ourselves, authentication being on, a
+# dashboard that is off.
 CHATTER = {
     "ray.data._internal.execution.streaming_executor": logging.WARNING,
     "ray.data._internal.progress": logging.ERROR,
     "ray._private.authentication.authentication_token_setup": logging.ERROR,
+    "ray.train.v2._internal.execution.controller.placement_group_cleaner": logging.ERROR,
 }
 
 
@@ -59,6 +61,8 @@ def fail(error: ValueError) -> NoReturn:
 
 def setup_logging() -> None:
     """Log lines of vidpipe on stderr, the same on the driver and on every worker."""
+    for name, level in CHATTER.items():
+        logging.getLogger(name).setLevel(level)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     ours = logging.getLogger("vidpipe")
@@ -72,8 +76,6 @@ def connect_ray() -> None:
     import ray
 
     if not ray.is_initialized():
-        for name, level in CHATTER.items():
-            logging.getLogger(name).setLevel(level)
         ray.init(
             runtime_env={"worker_process_setup_hook": setup_logging},
             include_dashboard=False,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
+from vidpipe import __version__
 from vidpipe.checkpoints import CheckpointFacts, save_checkpoint
 from vidpipe.metrics import evaluate, fit_temperature
 from vidpipe.training.evaluation import cross_entropy, split_logits
@@ -164,6 +167,8 @@ def write_checkpoint(
         temperature=metrics[config.val_split]["temperature"],
         metrics=metrics,
         training=config.settings,
+        versions={name: version(name) for name in ("torch", "torchvision", "transformers")} | {"vidpipe": __version__},
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     model = trainer.model
     before = {key: value.detach().clone() for key, value in model.state_dict().items()}
