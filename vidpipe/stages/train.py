@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -107,7 +106,8 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
             failure_config=ray.train.FailureConfig(max_failures=job.config.max_failures),
         ),
     )
-    logger.info("training on %s workers with %s each", job.config.num_workers, resources)
+    each = ", ".join(f"{number:g} {name}" for name, number in resources.items())
+    logger.info("%s, each with %s", f"{high} workers" if low == high else f"{low} to {high} workers", each)
     trainer.fit()
     if fs.exists(f"{path}/ray"):
         fs.rm(f"{path}/ray", recursive=True)
@@ -173,4 +173,10 @@ def print_summary(config: TrainConfig, clips: LabelledClips, facts: dict[str, An
 
 
 def metrics_line(metrics: dict[str, Any]) -> str:
-    return json.dumps(metrics)[:200]
+    """The numbers with their protocol."""
+    low, high = metrics["top1_ci"]
+    return (
+        f"top-1 {100 * metrics['top1']:.1f} % (95 % CI {100 * low:.1f} to {100 * high:.1f}), "
+        f"top-5 {100 * metrics['top5']:.1f} %, mean class {100 * metrics['mean_class_accuracy']:.1f} %; "
+        f"{metrics['protocol']['text']}; {metrics['num_videos']} videos, {metrics['num_failed']} failed count as wrong"
+    )

@@ -17,6 +17,9 @@ SETTINGS_FILE = "settings.json"
 
 def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> None:
     """Raise ValueError when the clips, the settings and the model do not fit each other."""
+    num_frames, *_ = clips.spec.shape
+    height, width = input_size(config, model)
+    model.input.check(num_frames, height, width)
     ClipTransform(model.input, input_size(config, model), config.views, config.augment).check(clips.spec.shape)
     num_train = len(clips.splits[config.train_split])
     if num_train < config.batch_size:
