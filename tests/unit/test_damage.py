@@ -52,6 +52,19 @@ def zeroed(folder: Path, name: str, number: int = BROKEN) -> tuple[Path, Path]:
     return whole, broken
 
 
+def without_packet(folder: Path, name: str, number: int) -> tuple[Path, Path]:
+    """An AVI, and a copy in which a packet is called junk, there and in the index."""
+    whole, path = folder / name, folder / f"lost_{name}"
+    ODD_VIDEOS[name](whole)
+    data = bytearray(whole.read_bytes())
+    entry = data.rindex(b"idx1") + 8 + 16 * number
+    for start in (packets(whole)[number].pos - 8, entry):
+        assert data[start : start + 4] == b"00dc"
+        data[start : start + 4] = b"JUNK"
+    path.write_bytes(data)
+    return whole, path
+
+
 def cut(folder: Path, name: str) -> Path:
     whole, path = folder / name, folder / f"cut_{name}"
     ODD_VIDEOS[name](whole)
@@ -113,14 +126,30 @@ def test_a_picture_that_does_not_come_is_not_invented(tmp_path):
     assert [abs(time_s - index / 25) < 1e-3 for index, time_s in enumerate(times_s)].count(False) == 1
 
 
-@pytest.mark.parametrize("name", ["h264_pyramid.avi", "mpeg4_packed_b.avi"])
-def test_damage_behind_what_is_needed_is_counted_where_it_is_seen(name, tmp_path, exact):
-    whole, broken = zeroed(tmp_path, name)
+@pytest.mark.parametrize(("name", "number"), [("h264_pyramid.avi", BROKEN), ("mpeg4_packed_b.avi", BROKEN + 1)])
+def test_damage_behind_what_is_needed_is_counted_where_it_is_seen(name, number, tmp_path, exact):
+    whole, broken = zeroed(tmp_path, name, number)
     with closing(PyavVideo(str(broken), ClipSpec(), count=True)) as video:
         assert list(video.frames([0, 7, 20])) == [full_decode(whole)[index] for index in (0, 7, 20)]
         assert video.num_damaged > 0
         with pytest.raises(DecodeError, match="cannot be decoded"):
             list(video.frames([0, 62]))
+
+
+def test_where_the_empty_packet_behind_packed_pictures_is_lost_the_pictures_are_counted(tmp_path, exact):
+    _, lost = without_packet(tmp_path, "mpeg4_packed_b.avi", 34)
+    keep = ClipSpec(on_damage="keep")
+    with pytest.raises(IndexMismatch, match="contradict"):
+        PyavVideo(str(lost), keep)
+    with closing(PyavVideo(str(lost), keep, count=True)) as video:
+        assert list(video.frames(range(len(video.times_s)))) == full_decode(lost)
+
+
+def test_an_empty_picture_that_is_zeros_changes_nothing(tmp_path, exact):
+    whole, broken = zeroed(tmp_path, "mpeg4_packed_b.avi", 34)
+    with closing(PyavVideo(str(broken), ClipSpec(), count=True)) as video:
+        assert list(video.frames(range(64))) == full_decode(whole)
+        assert video.num_damaged == 0
 
 
 def test_damage_that_nobody_had_to_look_at_is_not_known(tmp_path, exact):

@@ -14,7 +14,7 @@ from vidpipe.decode import h264, mpeg4
 from vidpipe.decode.av1 import Av1Headers
 from vidpipe.decode.bits import BitReader, nal_units, without_escapes
 from vidpipe.decode.h264 import H264Headers, Picture, recovery_frames
-from vidpipe.decode.mpeg4 import Vop, read_vop
+from vidpipe.decode.mpeg4 import Kind, Mpeg4Headers, PackedOrder, Vop
 
 
 def bits(text: str) -> BitReader:
@@ -124,6 +124,9 @@ def test_picture_order_counts_give_the_order_of_pictures(pictures, ranks):
     assert h264.display_ranks(pictures) == ranks
 
 
+KIND_OF = {"I": Kind.INTRA, "P": Kind.PREDICTED, "B": Kind.BIDIRECTIONAL}
+
+
 @pytest.mark.parametrize(
     ("kinds", "ranks"),
     [
@@ -132,17 +135,67 @@ def test_picture_order_counts_give_the_order_of_pictures(pictures, ranks):
         ("IPBIB", [0, 2, 1, 4, 3]),
         ("I", [0]),
         ("", []),
-        ("IPNP", None),
     ],
 )
 def test_kinds_of_pictures_give_the_order_of_pictures(kinds, ranks):
-    vops = {"I": Vop.INTRA, "P": Vop.PREDICTED, "B": Vop.BIDIRECTIONAL, "N": Vop.NONE}
-    assert mpeg4.display_ranks([vops[kind] for kind in kinds]) == ranks
+    assert mpeg4.display_ranks([Vop(KIND_OF[kind]) for kind in kinds]) == ranks
+
+
+@pytest.mark.parametrize(
+    ("kinds", "times", "gaps", "is_right"),
+    [
+        ("IPBBPBB", [0, 3, 1, 2, 6, 4, 5], [], True),
+        ("IPPP", [0, 1, 9, 2], [], True),  # nobody goes by them
+        ("IPBPBB", [0, 3, 1, 6, 4, 4], [], True),
+        ("IPBBPBB", [0, 3, 1, 2, 6, 4, 6], [], False),
+        ("IPBBBB", [0, 3, 1, 2, 4, 5], [], False),
+        ("IPBB", [0, 3, 0, 1], [], False),
+        ("IPB", [0, 3, None], [], False),
+        ("IPB", [0, 70000, 1], [], False),
+        ("IPBIBPB", [0, 2, 1, 50, 49, 52, 51], [3], True),
+        ("IPBIBPB", [0, 2, 1, 50, 60, 52, 51], [], False),
+    ],
+)
+def test_b_pictures_whose_times_are_not_between_their_neighbours_tell_of_damage(kinds, times, gaps, is_right):
+    vops = [Vop(KIND_OF[kind], time) for kind, time in zip(kinds, times, strict=True)]
+    assert mpeg4.are_in_time(vops, gaps) is is_right
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+def test_interlaced_b_pictures_at_changing_distances_tell_of_damage(is_interlaced):
+    times = [0, 3, 1, 2, 6, 5]
+    vops = [Vop(KIND_OF[kind], time, is_interlaced) for kind, time in zip("IPBBPB", times, strict=True)]
+    assert mpeg4.are_in_time(vops) is not is_interlaced
 
 
 @pytest.mark.parametrize("data", [b"", bytes(40), b"\0\0\x01\xb6\x50", bytes(40) + b"\0\0\x01\xb6"])
 def test_packets_that_may_hold_no_picture_are_told_apart(data):
-    assert read_vop(data) is Vop.NONE
+    assert Mpeg4Headers(b"").read(data).kind is Kind.NONE
+
+
+EMPTY, EMPTY_KEY, MARK = b"\0\0\x01\xb6\x50\x4f", b"\0\0\x01\xb6\x10\x4f", b"\0\0\x01\xb2DivX503b1393"
+KEY, P, B = (b"\0\0\x01\xb6" + bytes([kind << 6]) + b"\x55" * 20 for kind in range(3))
+
+
+@pytest.mark.parametrize(
+    ("packets", "holds"),
+    [
+        pytest.param([MARK + b"p" + KEY, P + B, EMPTY, P + B, B, EMPTY, P], True, id="as DivX and XviD write it"),
+        pytest.param([MARK + b"p" + KEY + B, EMPTY_KEY, P], True, id="a B picture behind a key picture"),
+        pytest.param([MARK + b"p" + KEY, P, B, P, B], True, id="announced, and not done"),
+        pytest.param([MARK + b"p" + KEY, P + B, P + B], False, id="an empty packet is lost"),
+        pytest.param([MARK + b"p" + KEY, P + B, P, B], False, id="a picture in the place of the empty packet"),
+        pytest.param([MARK + b"p" + KEY, P + B, MARK + b"p" + KEY], False, id="a key picture there"),
+        pytest.param([MARK + b"p" + KEY, P + B, b"\x7f"], False, id="no picture there"),
+        pytest.param([MARK + b"p" + KEY, P + B + B, EMPTY], False, id="three pictures in a packet"),
+        pytest.param([MARK + b"p" + KEY, P + P, EMPTY], False, id="the second one is no B picture"),
+        pytest.param([MARK + KEY, P + B, EMPTY], False, id="not announced"),
+        pytest.param([MARK + b"p" + KEY, P + B, EMPTY, MARK + KEY, P + B, EMPTY], False, id="not announced any more"),
+    ],
+)
+def test_packed_pictures_are_told_from_what_is_left_of_them_when_packets_are_lost(packets, holds):
+    order = PackedOrder(is_announced=False)
+    assert all(map(order.holds, packets)) is holds
 
 
 def packets_of(name: str, folder: Path) -> tuple[list[av.Packet], bytes]:
@@ -165,9 +218,11 @@ def test_headers_of_real_h264_give_the_order_that_the_container_gives(name, tmp_
 
 
 def test_headers_of_real_mpeg4_give_the_order_that_the_container_gives(tmp_path):
-    packets, _ = packets_of("mpeg4_b.mp4", tmp_path)
-    ranks = mpeg4.display_ranks([read_vop(bytes(packet)) for packet in packets])
-    assert ranks == ranks_of([packet.pts for packet in packets])
+    packets, extradata = packets_of("mpeg4_b.mp4", tmp_path)
+    headers = Mpeg4Headers(extradata)
+    vops = [headers.read(bytes(packet)) for packet in packets]
+    assert mpeg4.display_ranks(vops) == ranks_of([packet.pts for packet in packets])
+    assert [vop.time for vop in vops] == [packet.pts * packet.time_base * 25 for packet in packets]
 
 
 @pytest.mark.parametrize(

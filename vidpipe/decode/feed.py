@@ -21,8 +21,9 @@ CODEC_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-
 class Feed:
     """A file open for reading packets, and the index of all of them."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, unpacks: bool = True) -> None:
         self._path = path
+        self._unpacks = unpacks
         self.container, self.stream = open_container(path)
         name = self.stream.codec_context.name
         self.codec = CODEC_NAMES.get(name, name)
@@ -30,7 +31,7 @@ class Feed:
         self._next = 0
         self._position_by: dict[tuple[int | None, int], int] | None = None
         try:
-            self.index = read_packets(self.container, self.stream, self.codec)
+            self.index = read_packets(self.container, self.stream, self.codec, unpacks=unpacks)
         except BaseException:
             self.container.close()
             raise
@@ -75,7 +76,7 @@ class Feed:
     def _from_beginning(self) -> Iterator[tuple[int, av.Packet]]:
         self.container.close()
         self.container, self.stream = open_container(self._path)
-        return enumerate(video_packets(self.container, self.stream))
+        return enumerate(video_packets(self.container, self.stream, unpacks=self._unpacks))
 
     def _sought(self, start: int) -> Iterator[tuple[int, av.Packet]] | None:
         """Packets from a key frame at or before `start`; None where the file cannot be entered there for sure."""
@@ -85,7 +86,7 @@ class Feed:
             return None
         try:
             self.container.seek(time, stream=self.stream, backward=True)
-            packets = video_packets(self.container, self.stream)
+            packets = video_packets(self.container, self.stream, unpacks=self._unpacks)
             first = next(packets, None)
         except av.error.FFmpegError:
             return None

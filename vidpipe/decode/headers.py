@@ -8,9 +8,9 @@ import av
 
 from vidpipe.decode.av1 import Av1Headers
 from vidpipe.decode.h264 import H264Headers, Picture
-from vidpipe.decode.mpeg4 import Vop, read_vop
+from vidpipe.decode.mpeg4 import Mpeg4Headers, Vop
 
-# H.264: the picture's header; MPEG-4: its kind; AV1: whether nothing can refer to it.
+# H.264: the picture's header; MPEG-4: its kind and time; AV1: whether nothing can refer to it.
 Header = Picture | Vop | bool | None
 
 # Containers that store no presentation times: AVI and bare streams.
@@ -27,6 +27,7 @@ def header_reader(codec: str, format_name: str, extradata: bytes) -> Callable[[a
     if codec == "av1":
         av1 = Av1Headers(extradata)
         return lambda packet: not packet.is_keyframe and av1.is_idle(memoryview(packet))
-    if codec == "mpeg4" and not is_stamped:
-        return lambda packet: read_vop(bytes(packet))
+    if codec == "mpeg4":
+        mpeg4 = Mpeg4Headers(extradata)
+        return lambda packet: mpeg4.read(bytes(packet))
     return lambda packet: None

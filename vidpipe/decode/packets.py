@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidpipe.decode.headers import Header, header_reader
-from vidpipe.decode.mpeg4 import announces_packing
+from vidpipe.decode.mpeg4 import PackedOrder, announces_packing
 
 HOLD_BYTES = 64 << 20  # packets (and pictures) kept in memory instead of being read (decoded) a second time
 
@@ -49,14 +49,14 @@ class PacketIndex:
         return bool(self.offset)
 
 
-def read_packets(container: InputContainer, stream: VideoStream, codec: str) -> PacketIndex:
-    """Demux the whole stream once, without decoding."""
+def read_packets(container: InputContainer, stream: VideoStream, codec: str, *, unpacks: bool = True) -> PacketIndex:
+    """Demux the whole stream once, without decoding; raises IndexMismatch, see `video_packets`."""
     index = PacketIndex()
     read_header = header_reader(codec, container.format.name, stream.codec_context.extradata or b"")
     rows: list[tuple[int | None, int | None, bool, bool, int, Header]] = []
     num_bytes = 0
     try:
-        for packet in video_packets(container, stream):
+        for packet in video_packets(container, stream, unpacks=unpacks):
             size = packet.size
             if packet.is_corrupt:
                 index.damaged.append(len(rows))
@@ -79,23 +79,28 @@ def is_packed(container: InputContainer, stream: VideoStream) -> bool:
     return stream.codec_context.name == "mpeg4" and container.format.name == "avi"
 
 
-def video_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The packets of a stream from where the container stands, one picture each."""
+def video_packets(container: InputContainer, stream: VideoStream, *, unpacks: bool = True) -> Iterator[av.Packet]:
+    """The packets of a stream from where the container stands: if `unpacks` one picture each, else as they are.
+
+    Raises IndexMismatch where one does not follow from the other, since some packet is damaged or lost.
+    """
     packets = (packet for packet in _demux(container, stream) if packet.size)
-    return _unpacked(packets, stream) if is_packed(container, stream) else packets
+    return _unpacked(packets, stream) if unpacks and is_packed(container, stream) else packets
 
 
 def _unpacked(packets: Iterator[av.Packet], stream: VideoStream) -> Iterator[av.Packet]:
     # Before the first packet that announces them there are none, and looking for them takes 3 % of a decode.
-    is_announced = announces_packing(stream.codec_context.extradata or b"")
-    unpack = None
+    is_announced = announces_packing(stream.codec_context.extradata or b"") is True
+    unpack, order = None, PackedOrder(is_announced=is_announced)
     for packet in packets:
         if unpack is None and (is_announced or announces_packing(bytes(packet))):
             unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
         if unpack is None:
             yield packet
-        else:
+        elif order.holds(bytes(packet)):
             yield from unpack.filter(packet)
+        else:
+            raise IndexMismatch("packed pictures whose packets contradict each other")
     if unpack is not None:
         yield from unpack.filter(None)
 

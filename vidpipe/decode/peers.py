@@ -37,7 +37,7 @@ class _PeerVideo:
         self.codec = stream.codec_context.name
         self._rate = float(stream.average_rate or 25)
         self._time_base = float(stream.time_base or 1)
-        self._pts = [pts for pts in read_packets(container, stream, "").pts if pts is not None]
+        self._pts = [pts for pts in read_packets(container, stream, "", unpacks=False).pts if pts is not None]
         container.close()
         if is_cut_short(path):
             raise DecodeError("truncated", "the file ends before its content does")

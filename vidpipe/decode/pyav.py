@@ -46,7 +46,9 @@ class PyavVideo:
         self._keeps_damaged = spec.on_damage == "keep"
         self._damage: list[int] = []
         self._kept: list[av.VideoFrame] | None = None
-        self._feed: Feed | RangeFeed = RangeFeed(source, spec) if isinstance(source, RangeFile) else Feed(source)
+        self._feed: Feed | RangeFeed = (
+            RangeFeed(source, spec) if isinstance(source, RangeFile) else Feed(source, unpacks=not count)
+        )
         try:
             self._is_broken_off = self._breaks_off(source)
             self.codec = self._feed.codec
