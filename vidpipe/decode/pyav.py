@@ -17,7 +17,7 @@ from vidpipe.decode.by_range.feed import RangeFeed
 from vidpipe.decode.by_range.file import RangeFile, Source
 from vidpipe.decode.container import is_cut_short, lacks_fragments
 from vidpipe.decode.feed import Feed
-from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex
+from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex, is_packed
 from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.plan import Pictures, Run, damaged, frame_costs, plan_runs
 from vidpipe.decode.resize import Resizer
@@ -58,6 +58,8 @@ class PyavVideo:
             context = self._feed.stream.codec_context
             self._skip_check = SKIP_CHECKS[self.codec](context.extradata or b"") if self.codec in SKIP_CHECKS else None
             self._pictures = None if count else self._know_pictures()
+            if self._pictures is None and not count and is_packed(self._feed.container, self._feed.stream):
+                raise IndexMismatch("these pictures are counted in packets that are as they are, not unpacked")
             self.times_s = self._count_pictures() if self._pictures is None else self._planned_times_s(self._pictures)
             # To count the pictures, all of them are decoded: then each costs the same.
             self.costs = frame_costs(self._pictures) if spec.tolerance_s and self._pictures is not None else None
