@@ -70,7 +70,9 @@ def vidpipe_frames(wanted: Wanted, *, from_bytes: int) -> np.ndarray:
         (receipt,) = make_parts.make_parts([video], settings)
         if receipt["status"] != "ok":
             raise ValueError(receipt["error"])
-        clip = pq.read_table(f"{output}/clips", columns=["frames"])["frames"][0].as_py()
+        (part,) = Path(output, "clips").iterdir()
+        with pq.ParquetFile(part) as written:  # not `read_table`, which loads Arrow's engine for data sets
+            clip = written.read(columns=["frames"], use_threads=False)["frames"][0].as_py()
         return np.frombuffer(clip, np.uint8).reshape(rgb_spec().shape)
     finally:
         shutil.rmtree(output)

@@ -116,7 +116,8 @@ class PartWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, self.schema))
+            columns = [column([row[field.name] for row in self._rows], field.type) for field in self.schema]
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self.schema))
             self._flushed_rows += len(self._rows)
             self._rows, self._buffered_bytes = [], 0
 
@@ -153,6 +154,30 @@ def open_part(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         use_dictionary=REPEATING_COLUMNS,
         write_statistics=["video_id", "clip_index", "label", "split", "start_s"],
     )
+
+
+def column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """An Arrow column, made of its buffers: `pa.array` would load pandas to see whether the values are of it, 40 MB."""
+    is_there = np.array([value is not None for value in values])
+    validity = None if is_there.all() else pa.py_buffer(np.packbits(is_there, bitorder="little"))
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(b"".join(values))])
+    if pa.types.is_primitive(kind):
+        numbers = np.array(values, np.dtype(str(kind)))
+        return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(numbers)])
+    if pa.types.is_list(kind):
+        items = column([item for value in values for item in value or ()], kind.value_type)
+        return pa.Array.from_buffers(kind, len(values), [validity, _offsets(values)], children=[items])
+    contents = [_as_bytes(value) for value in values]
+    return pa.Array.from_buffers(kind, len(values), [validity, _offsets(contents), pa.py_buffer(b"".join(contents))])
+
+
+def _offsets(values: list[Any]) -> pa.Buffer:
+    return pa.py_buffer(np.cumsum([0, *(len(value or ()) for value in values)], dtype=np.int32))
+
+
+def _as_bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
 
 
 def part_name(spec: ClipSpec, receipts: list[dict[str, Any]]) -> str:
