@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from decoders import SIZE_PX, decord_frames, opencv_frames, rgb_spec, serve, torchcodec_frames
 
 SPOOL = Path(tempfile.gettempdir())
@@ -184,7 +183,17 @@ def measured(reader: Callable[[Wanted], np.ndarray], request: dict[str, Any]) ->
 
 def processes() -> list[int]:
     """This process and its children."""
-    return [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+    found = [os.getpid()]
+    for pid in found:
+        with suppress(FileNotFoundError):
+            found += [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
+    return found
+
+
+def _children(task: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return (task / "children").read_text().split()
+    return []
 
 
 def cpu_s() -> float:

@@ -3,7 +3,7 @@
 It reads requests from a socket and answers with messages: a JSON object, and after a `clip` one message of bytes.
 Nothing but JSON and pixels comes back, so that a decoder taken over by a hostile file gains nothing with the parent.
 
-    <- {"kind": "ready"}
+    <- {"kind": "ready", "decoder_versions"}
     -> {"path", "video_id", "spec"}             and "size_bytes", "have" of a file that has only some ranges
     <- {"kind": "fetch", "ranges"}              bytes to be put into that file
     -> {"kind": "fetched"}
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from vidpipe.decode import Video, open_video
+from vidpipe.decode import Video, decoder_versions, open_video
 from vidpipe.decode.by_range.file import Range, RangeFile
 from vidpipe.decode.packets import IndexMismatch
 from vidpipe.decode.pyav import PyavVideo
@@ -43,11 +43,11 @@ PR_SET_PDEATHSIG = 1
 LARGE_BYTES = 16 << 20  # of a local file; as of an object, see `vidpipe.ranges`
 
 
-def main(fd: int, memory_limit_bytes: int, parent_pid: int) -> None:
+def main(fd: int, memory_limit_bytes: int, parent_pid: int, decoder: str) -> None:
     die_with_parent(parent_pid)
     limit_memory(memory_limit_bytes)
     parent = Parent(Connection(fd))
-    parent.send({"kind": "ready"})
+    parent.send({"kind": "ready", "decoder_versions": decoder_versions(decoder)})
     while True:
         try:
             request = parent.next_request()
@@ -214,4 +214,5 @@ def forget_memory_peak() -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    _fd, _memory_limit, _parent, _decoder = sys.argv[1:]
+    main(int(_fd), int(_memory_limit), int(_parent), _decoder)

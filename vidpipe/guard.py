@@ -84,12 +84,20 @@ class Guard:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._asked: list[Asked] = []
+        self._decoder_versions: dict[str, str] = {}
 
     def __enter__(self) -> Guard:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def decoder_versions(self) -> dict[str, str]:
+        """Of the decoder's library and the FFmpeg in it: the child tells, this process does without them."""
+        if self._process is None and not self._decoder_versions:
+            self._start()
+        return self._decoder_versions
 
     def decode(
         self, file: str | RangeCopy, video_id: str, following: Asked | None = None
@@ -188,9 +196,9 @@ class Guard:
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._inherited_kb = memory_peak_kb()
-        limits = str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid())
+        arguments = str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()), self.spec.decoder
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "vidpipe.child", *limits],
+            [sys.executable, "-m", "vidpipe.child", *arguments],
             stdin=subprocess.DEVNULL,
             env=environment,
             pass_fds=[theirs.fileno()],
@@ -206,7 +214,7 @@ class Guard:
                 f"the decoding process did not start within {START_LIMIT_S:g} s on {os.uname().nodename}"
             )
         try:
-            self._connection.recv_bytes(MAX_HEADER_BYTES)
+            self._decoder_versions = json.loads(self._connection.recv_bytes(MAX_HEADER_BYTES))["decoder_versions"]
         except EOFError:
             raise RuntimeError(f"the decoding process cannot start: {self._why_it_died()}; see its stderr") from None
 

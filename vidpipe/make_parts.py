@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vidpipe.decode import decoder_versions
 from vidpipe.errors import DecodeError
 from vidpipe.guard import Asked, Clip, Guard, Restart, VideoFacts
 from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, part_name
@@ -51,11 +50,10 @@ def make_parts(videos: list[dict[str, Any]], settings: PartSettings) -> list[dic
     A part appears under its name when it is whole; without the receipts it counts for nothing.
     """
     guard = _guard(settings.spec, settings.time_limit_s, settings.memory_limit_bytes)
-    schema = clips_schema(settings.spec, _decoder_versions(settings.spec.decoder))
     receipts: list[dict[str, Any]] = []
     by_range = settings.spec.decoder == "pyav"
     with spool_folder() as folder:
-        part = _OpenPart(settings, schema, folder)
+        part = _OpenPart(settings, folder)
         for (video, fetched), following in _with_following(_fetch_ahead(videos, folder, by_range=by_range)):
             receipts.append(part.add_video(video, fetched, following, guard))
             if part.num_bytes >= settings.part_bytes:
@@ -66,7 +64,6 @@ def make_parts(videos: list[dict[str, Any]], settings: PartSettings) -> list[dic
 
 def rewrite_part(name: str, statuses: list[dict[str, Any]], settings: PartSettings) -> list[dict[str, Any]]:
     """Copy a part with only the videos of `statuses`, under their present labels; returns their new status rows."""
-    schema = clips_schema(settings.spec, _decoder_versions(settings.spec.decoder))
     rows_of = {row["video_id"]: row for row in statuses}
     target = part_name(settings.spec, statuses)
     receipts = [{**row, "part": target} for row in statuses]
@@ -75,7 +72,7 @@ def rewrite_part(name: str, statuses: list[dict[str, Any]], settings: PartSettin
         local = folder / target
         with fs.open(path, "rb") as file, pq.ParquetFile(file) as source:
             made_with = source.schema_arrow.metadata
-            with open_part(local, schema.with_metadata(made_with)) as writer:
+            with open_part(local, clips_schema(settings.spec, {}).with_metadata(made_with)) as writer:
                 for group in range(source.num_row_groups):
                     table = _relabelled(source.read_row_group(group), rows_of)
                     if len(table):
@@ -98,8 +95,8 @@ def _relabelled(clips: pa.Table, rows_of: dict[str, dict[str, Any]]) -> pa.Table
 class _OpenPart:
     """The part being written: videos go in one after the other, and none half."""
 
-    def __init__(self, settings: PartSettings, schema: pa.Schema, folder: Path) -> None:
-        self._settings, self._schema, self._folder = settings, schema, folder
+    def __init__(self, settings: PartSettings, folder: Path) -> None:
+        self._settings, self._folder = settings, folder
         self._writer: PartWriter | None = None
         self._receipts: list[dict[str, Any]] = []
 
@@ -112,7 +109,8 @@ class _OpenPart:
     ) -> dict[str, Any]:
         """Decode one video into the part; a bad one leaves no clip in it. Returns its status row, to be completed."""
         if self._writer is None:
-            self._writer = PartWriter(self._folder / f"{len(os.listdir(self._folder))}.part", self._schema)
+            schema = clips_schema(self._settings.spec, guard.decoder_versions)
+            self._writer = PartWriter(self._folder / f"{len(os.listdir(self._folder))}.part", schema)
         writer, first_row = self._writer, self._writer.num_rows
         receipt = {name: video[name] for name in ("video_id", "url", "version", "label", "split", "group")}
         receipt |= {"stage": "preprocess", "status": "failed", "num_clips": 0, "bytes_read": 0, "num_requests": 0}
@@ -214,11 +212,6 @@ def spool_folder() -> Iterator[Path]:
 def _guard(spec: ClipSpec, time_limit_s: float, memory_limit_bytes: int) -> Guard:
     """The decoding child of this process: it stays between tasks, since starting one costs more than a short video."""
     return Guard(spec, time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes)
-
-
-@lru_cache(maxsize=1)
-def _decoder_versions(name: str) -> dict[str, str]:
-    return decoder_versions(name)
 
 
 def _as_json(receipts: list[dict[str, Any]]) -> bytes:

@@ -20,7 +20,7 @@ from vidpipe import __version__
 from vidpipe.guard import Clip
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
-from vidpipe.transfer import join
+from vidpipe.transfer import arrow_buffer, join
 
 ROW_GROUP_BYTES = 8 << 20  # a worker holds three of them; larger ones make the file no smaller
 ZSTD_LEVEL = 2  # of 117 real clips of 602 KB: 1.4 ms and 337 KB each; level 1: 1.2 and 354, level 3: 2.4 and 324
@@ -159,21 +159,21 @@ def open_part(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 def column(values: list[Any], kind: pa.DataType) -> pa.Array:
     """An Arrow column, made of its buffers: `pa.array` would load pandas to see whether the values are of it, 40 MB."""
     is_there = np.array([value is not None for value in values])
-    validity = None if is_there.all() else pa.py_buffer(np.packbits(is_there, bitorder="little"))
+    validity = None if is_there.all() else arrow_buffer(np.packbits(is_there, bitorder="little").data)
     if pa.types.is_fixed_size_binary(kind):
-        return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(b"".join(values))])
+        return pa.Array.from_buffers(kind, len(values), [validity, arrow_buffer(b"".join(values))])
     if pa.types.is_primitive(kind):
         numbers = np.array(values, np.dtype(str(kind)))
-        return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(numbers)])
+        return pa.Array.from_buffers(kind, len(values), [validity, arrow_buffer(numbers.data)])
     if pa.types.is_list(kind):
         items = column([item for value in values for item in value or ()], kind.value_type)
         return pa.Array.from_buffers(kind, len(values), [validity, _offsets(values)], children=[items])
     contents = [_as_bytes(value) for value in values]
-    return pa.Array.from_buffers(kind, len(values), [validity, _offsets(contents), pa.py_buffer(b"".join(contents))])
+    return pa.Array.from_buffers(kind, len(values), [validity, _offsets(contents), arrow_buffer(b"".join(contents))])
 
 
 def _offsets(values: list[Any]) -> pa.Buffer:
-    return pa.py_buffer(np.cumsum([0, *(len(value or ()) for value in values)], dtype=np.int32))
+    return arrow_buffer(np.cumsum([0, *(len(value or ()) for value in values)], dtype=np.int32).data)
 
 
 def _as_bytes(value: str | bytes | None) -> bytes:

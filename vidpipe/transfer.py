@@ -51,13 +51,17 @@ class VideoFile:
 
 
 def read_buffer(url: str) -> pa.Buffer:
-    """The file at `url` in Arrow's own memory.
+    """The file at `url` in Arrow's own memory."""
+    fs, path = filesystem(url)
+    return arrow_buffer(fs.cat_file(path))
+
+
+def arrow_buffer(data: bytes | memoryview) -> pa.Buffer:
+    """A copy in Arrow's own memory.
 
     Of Python's memory (`pa.py_buffer`, `io.BytesIO`) the last holder may be a thread of Arrow's, which then asks for
     the interpreter's lock: a process that exits at that moment aborts ("terminate called without an active exception").
     """
-    fs, path = filesystem(url)
-    data = fs.cat_file(path)
     sink = pa.BufferOutputStream()
     sink.write(data)
     return sink.getvalue()
