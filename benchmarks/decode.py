@@ -126,6 +126,11 @@ class File:
         ratios = [self.ratio(name) for name in PEERS if name in self.results and self.results[name].is_exact]
         return min(ratios, default=None)
 
+    def ceiling(self) -> float | None:
+        """What `best_exact_peer` would be if vidpipe did nothing but decode the packets that are needed."""
+        best, floor = self.best_exact_peer(), self.results[FLOORS[0]]
+        return None if best is None or floor.error is not None else best / self.ratio(FLOORS[0])
+
 
 def main(options: Options) -> None:
     names = [VIDPIPE, *FLOORS, *(n for n in PEERS if not options.decoders or n.startswith(options.decoders))]
@@ -238,15 +243,17 @@ def print_tables(files: list[File], names: list[str], options: Options) -> None:
     for name in names:
         print(row_of(name, files))
     print(
-        f"\n| content | {' | '.join(names)} | best exact peer | {' | '.join(f'vidpipe / {name}' for name in FLOORS)} |"
+        f"\n| content | {' | '.join(names)} | best exact peer | its ceiling "
+        f"| {' | '.join(f'vidpipe / {name}' for name in FLOORS)} |"
     )
-    print("|---" * (len(names) + 4) + "|")
+    print("|---" * (len(names) + 5) + "|")
     for content in dict.fromkeys(file.content for file in files):
         group = [file for file in files if file.content == content]
         cells = [cell_of(name, group) for name in names]
         best = [ratio for file in group if (ratio := file.best_exact_peer()) is not None]
+        ceilings = [ratio for file in group if (ratio := file.ceiling()) is not None]
         floors = [[1 / file.ratio(name) for file in group if file.results[name].error is None] for name in FLOORS]
-        ends = [f"{statistics.median(ratios):.2f}×" if ratios else "–" for ratios in (best, *floors)]
+        ends = [f"{statistics.median(ratios):.2f}×" if ratios else "–" for ratios in (best, ceilings, *floors)]
         print(f"| {content} ({len(group)}) | {' | '.join(cells)} | {' | '.join(ends)} |")
     slower = [(name, file) for file in files for name in names if name in PEERS and is_slower(file, name)]
     num_pairs = len(files) * sum(name in PEERS for name in names)
