@@ -58,8 +58,13 @@ class PyavVideo:
             context = self._feed.stream.codec_context
             self._skip_check = SKIP_CHECKS[self.codec](context.extradata or b"") if self.codec in SKIP_CHECKS else None
             self._pictures = None if count else self._know_pictures()
-            if self._pictures is None and not count and is_packed(self._feed.container, self._feed.stream):
-                raise IndexMismatch("these pictures are counted in packets that are as they are, not unpacked")
+            if (
+                self._pictures is None
+                and isinstance(source, str)
+                and is_packed(self._feed.container, self._feed.stream)
+            ):
+                self._feed.close()  # what unpacking makes of damage is not what a decoder does
+                self._feed = Feed(source, unpacks=False)
             self.times_s = self._count_pictures() if self._pictures is None else self._planned_times_s(self._pictures)
             # To count the pictures, all of them are decoded: then each costs the same.
             self.costs = frame_costs(self._pictures) if spec.tolerance_s and self._pictures is not None else None
