@@ -40,6 +40,21 @@ ALLOWED: dict[str, set[str]] = {
         *("checkpoints", "clips", "config", "ledger", "metrics", "model_spec", "models", "run_file", "spec", "storage"),
         *("transfer", "transform_spec", "transforms"),
     },
+    "label_video": {
+        *(
+            "checkpoints",
+            "clips",
+            "errors",
+            "guard",
+            "make_parts",
+            "manifest",
+            "metrics",
+            "spec",
+            "storage",
+            "transfer",
+        ),
+        *("transform_spec", "transforms"),
+    },
     "cli": {"errors"},
 }
 # Settings and flags: read by --help, so without the heavy libraries.

@@ -36,7 +36,7 @@ class ClipTable:
         if not len(column):
             return np.empty((0, *self.spec.shape), np.uint8)
         if self.spec.encoding == "jpeg":
-            return np.stack([_decode_jpegs(images, self.spec) for images in column.to_pylist()])
+            return np.stack([decode_jpegs(images, self.spec) for images in column.to_pylist()])
         chunk = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
         if isinstance(chunk, pa.ChunkedArray):
             chunk = pa.concat_arrays(chunk.chunks)
@@ -84,7 +84,8 @@ def tensor_column(output: str) -> Callable[[pa.Table], pa.Table]:
     return with_tensors
 
 
-def _decode_jpegs(images: list[bytes], spec: ClipSpec) -> np.ndarray:
+def decode_jpegs(images: list[bytes], spec: ClipSpec) -> np.ndarray:
+    """Frames (T, H, W, C) uint8 of a clip that is stored as JPEGs."""
     import simplejpeg
 
     colorspace = "RGB" if spec.color == "rgb" else "GRAY"
