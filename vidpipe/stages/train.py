@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
 from vidpipe.models import build_model
 from vidpipe.run_file import RUN_FILE, write_run_file
-from vidpipe.storage import filesystem, storage_errors
+from vidpipe.storage import absolute_url, filesystem, storage_errors
 from vidpipe.training.checks import check_fit, check_same_run, clear_run, is_finished_run
 from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
 from vidpipe.training.job import OnStep, TrainJob
@@ -32,6 +33,7 @@ TEST_SPLIT = "test"
 def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     """Run the stage; raises ValueError before any work."""
     start_s = time.monotonic()
+    config = with_absolute_paths(config)
     check_trackers(config)
     clips = labelled_clips(config.clips, config.train_split, config.val_split, TEST_SPLIT)
     with storage_errors(config.output):
@@ -52,6 +54,16 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     versions = ["ray", "torch", "torchvision", "transformers", "pyarrow", "numpy"]
     write_run_file(config.output, "train", config, facts, seconds=seconds, versions=versions)
     print_summary(config, clips, facts, seconds)
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The same files by names that mean them on the workers as well: these run in a folder of Ray's."""
+    model = config.model
+    if model.weights_are_a_file:
+        model = replace(model, weights=absolute_url(model.weights))
+    if os.path.isdir(str(model.backbone)):
+        model = replace(model, backbone=os.path.abspath(str(model.backbone)))
+    return replace(config, clips=absolute_url(config.clips), output=absolute_url(config.output), model=model)
 
 
 def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[str, float]]:
