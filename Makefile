@@ -1,8 +1,11 @@
 # Two commands on a fresh machine with Python 3.10 or later: `make demo` and `make test`. Both set up .venv first.
+# `make recipe-1` to `make recipe-5` run the scripts of recipes/; VIDEOS, SPLITS and OUT say where, see recipes/common.sh.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format bench clean
+RECIPES := recipe-1 recipe-2 recipe-3 recipe-4 recipe-5
+
+.PHONY: setup demo test lint format bench clean $(RECIPES)
 
 setup: .venv/installed
 
@@ -24,6 +27,9 @@ demo: setup
 	@echo "try next   the same preprocess command again: nothing to do, in a second; or with --dry-run"
 	@echo "           $(BIN)/python jobs/preprocess.py YOUR_FOLDER --output OUT --contact-sheet"
 
+$(RECIPES): recipe-%: setup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/$*-*.sh
+
 test: setup lint
 	$(BIN)/python -m pytest
 
@@ -41,4 +47,4 @@ bench: setup
 	$(BIN)/python benchmarks/preprocess.py
 
 clean:
-	rm -rf .venv demo *.egg-info
+	rm -rf .venv demo build *.egg-info

@@ -9,18 +9,19 @@ import pyarrow as pa
 import pytest
 import tyro
 
-from vidpipe.config import IndexConfig, PreprocessConfig
+from vidpipe.config import IndexConfig, PredictConfig, PreprocessConfig, TrainConfig
 from vidpipe.errors import ERROR_CODES
 from vidpipe.ledger import STATUS_COLUMNS, Ledger
 from vidpipe.make_parts import PartSettings, make_parts
 from vidpipe.manifest import MANIFEST_SCHEMA
+from vidpipe.model_spec import DEFAULT_BACKBONES
 from vidpipe.parts import PLAIN_COLUMNS
 from vidpipe.spec import SAMPLING_FIELDS, ClipSpec
 from vidpipe.synthetic import generate_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-CONFIGS = {"index": IndexConfig, "preprocess": PreprocessConfig}
+CONFIGS = {"index": IndexConfig, "preprocess": PreprocessConfig, "train": TrainConfig, "predict": PredictConfig}
 
 
 def blocks(language: str) -> list[str]:
@@ -90,6 +91,16 @@ def test_the_tables_name_every_column_code_and_sampling_mode():
     assert {code for code in ERROR_CODES if f"`{code}`" in section} == set(ERROR_CODES)
     for mode in SAMPLING_FIELDS:
         assert f"| `{mode}` |" in README
+
+
+def test_the_table_of_models_names_every_model():
+    assert set(re.findall(r"^\| `(\w+)` \|", README.split("\n## Train")[1], re.MULTILINE)) >= {*DEFAULT_BACKBONES}
+
+
+def test_the_table_of_recipes_names_every_recipe():
+    linked = re.findall(r"^\| \[recipe-(\d)\]\(recipes/(\d\S+\.sh)\)", README, re.MULTILINE)
+    assert [name for _, name in linked] == sorted(path.name for path in (ROOT / "recipes").glob("[0-9]*.sh"))
+    assert all(name.startswith(number) for number, name in linked)
 
 
 def test_the_ray_reader_gives_tensors_from_a_table_of_clips(output: Path):
