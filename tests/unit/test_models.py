@@ -237,3 +237,12 @@ def test_clips_that_a_model_cannot_take_are_refused_by_what_it_declares():
 def test_settings_that_do_not_go_together_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         ModelSpec(**fields)
+
+
+@pytest.mark.parametrize(("model", "backbone"), [("conv3d", "s3d"), ("cnn_rnn", "mobilenet_v3_small")])
+def test_batch_norms_of_random_weights_follow_the_data_within_tens_of_steps(model, backbone):
+    built = build_model(ModelSpec(model=model, backbone=backbone, weights="none"), ["a", "b"])
+    momenta = {
+        module.momentum for module in built.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+    }
+    assert momenta == {0.1}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidpipe.model_spec import ModelSpec
 from vidpipe.models.base import VideoModel
@@ -20,6 +21,8 @@ from vidpipe.models.weights import WeightsReport, load_state, load_weights, read
 logger = logging.getLogger(__name__)
 
 __all__ = ["MODELS", "VideoModel", "WeightsReport", "build_empty", "build_model", "load_weights"]
+
+NORM_MOMENTUM = 0.1
 
 MODELS: dict[str, Callable[[ModelSpec, int], VideoModel]] = {
     "frame_vote": frame_vote,
@@ -37,6 +40,8 @@ def build_model(spec: ModelSpec, labels: Sequence[str]) -> VideoModel:
     model = build_empty(spec, labels)
     if spec.weights != "none":
         load_state(model, *start_state(spec))
+    else:
+        set_norms_to_learn(model)
     if spec.freeze_backbone:
         if spec.weights == "none":
             logger.warning(
@@ -44,6 +49,18 @@ def build_model(spec: ModelSpec, labels: Sequence[str]) -> VideoModel:
             )
         model.freeze_backbone()
     return model
+
+
+def set_norms_to_learn(model: VideoModel) -> None:
+    """Let the batch norms of random weights follow the data within tens of steps, as torch's own default does.
+
+    s3d, MobileNet and others come with averages over a hundred to a thousand steps: made for millions of clips, and
+    for published weights, whose averages are good from the start. A shorter run would be evaluated with averages that
+    are still near their initial 0 and 1: at chance, however well it learned.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.momentum is not None:
+            module.momentum = max(module.momentum, NORM_MOMENTUM)
 
 
 def build_empty(spec: ModelSpec, labels: Sequence[str], config: dict[str, Any] | None = None) -> VideoModel:
