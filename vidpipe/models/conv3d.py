@@ -25,7 +25,11 @@ class ChannelsFirst(nn.Module):
         self.network = network
 
     def forward(self, clips: Tensor) -> Tensor:
-        features: Tensor = self.network(clips.permute(0, 2, 1, 3, 4))  # (B, T, C, H, W) -> (B, C, T, H, W)
+        clips = clips.permute(0, 2, 1, 3, 4)  # (B, T, C, H, W) -> (B, C, T, H, W)
+        if clips.device.type == "cpu":
+            # Frames come with their channels last, and through such a batch 3D convolutions go back in twice the time.
+            clips = clips.contiguous()
+        features: Tensor = self.network(clips)
         return features
 
 
