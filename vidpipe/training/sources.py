@@ -57,7 +57,7 @@ def make_source(job: TrainJob, model: VideoModel, transform: ClipTransform, rank
         }
         return Source(model, readers, crops_of, transform)
     precision = precision_of(config, ranks.device)
-    key = weights_key(model, job.clips.key, config.size, config.views, config.model.backbone, precision)
+    key = features_key(job, model, precision)
     kept: dict[str, Reader] = {
         name: features_of(
             model,
@@ -73,3 +73,9 @@ def make_source(job: TrainJob, model: VideoModel, transform: ClipTransform, rank
         for name, rows in job.clips.splits.items()
     }
     return Source(HeadOf(model), kept, lambda features: [features], None)
+
+
+def features_key(job: TrainJob, model: VideoModel, precision: torch.dtype) -> str:
+    """Names the features of these clips: other weights, input or clips have another."""
+    config = job.config
+    return weights_key(model, job.clips.key, config.size, config.views, config.model.backbone, precision)
