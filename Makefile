@@ -16,15 +16,21 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
-	@rm -rf demo/out
-	$(BIN)/python -m vidpipe.synthetic demo/videos --num-videos 60 --num-broken 2
+	@rm -rf demo/out demo/model
+	$(BIN)/python -m vidpipe.synthetic demo/videos --num-videos 120 --num-broken 2
 	$(BIN)/python jobs/index.py demo/videos --layout folders --val-fraction 0.2 --output demo/manifest.parquet
 	$(BIN)/python jobs/preprocess.py demo/manifest.parquet --output demo/out --size 64 --contact-sheet
+	$(BIN)/python jobs/train.py demo/out --output demo/model --model conv3d --weights none --size 32 \
+	    --epochs 6 --batch-size 8 --learning-rate 1e-3
+	$(BIN)/python jobs/predict.py demo/videos/left/left_00000.mp4 --checkpoint demo/model
 	@echo
-	@echo "made       60 videos with 8 labels and 2 broken ones (demo/videos), a manifest (demo/manifest.parquet),"
-	@echo "           and their clips: demo/out/clips, one status row a video: demo/out/status"
-	@echo "look       demo/out/contact_sheet.png"
-	@echo "try next   the same preprocess command again: nothing to do, in a second; or with --dry-run"
+	@echo "made       120 videos with 8 labels and 2 broken ones (demo/videos), a manifest (demo/manifest.parquet),"
+	@echo "           their clips: demo/out/clips, one status row a video: demo/out/status, and a model: demo/model"
+	@echo "accuracy   a minute from nothing on 100 small clips: expect more than the 12.5 % of chance, and no more than half;"
+	@echo "           the label is a motion that no single frame shows, and more videos and epochs do learn it"
+	@echo "look       demo/out/contact_sheet.png; $(BIN)/tensorboard --logdir demo/model/tensorboard"
+	@echo "           demo/model/best/README.md: what the model is and how well it did"
+	@echo "try next   the same preprocess or train command again: nothing to do; or make recipe-2"
 	@echo "           $(BIN)/python jobs/preprocess.py YOUR_FOLDER --output OUT --contact-sheet"
 
 $(RECIPES): recipe-%: setup
