@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,15 +16,15 @@ import pyarrow.fs
 from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
 from vidpipe.models import build_model
-from vidpipe.run_file import RUN_FILE, write_run_file
+from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
-from vidpipe.training.checks import check_fit, check_same_run, clear_run, is_finished_run
+from vidpipe.training.checks import begin_run, check_fit, check_same_run, is_finished_run
 from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
 from vidpipe.training.job import OnStep, TrainJob
 from vidpipe.training.ranks import Ranks
 from vidpipe.training.run import read_history, run_training
 from vidpipe.training.tracking import check_trackers
-from vidpipe.transfer import check_writable, remove_files
+from vidpipe.transfer import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +40,16 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     clips = labelled_clips(config.clips, config.train_split, config.val_split, TEST_SPLIT)
     with storage_errors(config.output):
         check_writable(config.output)
-        if config.restart:
-            clear_run(config.output)
-        if is_finished_run(config, clips):
-            print(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
-            return
-        check_fit(config, clips, build_model(config.model, clips.labels))
-        check_same_run(config, clips)
-        remove_files(config.output, [RUN_FILE])
+        if not config.restart:
+            check_same_run(config, clips)
+            if is_finished_run(config.output):
+                print(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
+                return
+    check_fit(config, clips, build_model(config.model, clips.labels))
     connect_ray()
     num_workers, resources = workers_and_resources(config)
+    # All that can fail is checked: only now is anything written, or an earlier run removed.
+    begin_run(config, clips)
     run_workers(TrainJob(config, clips, on_step), num_workers, resources)
     seconds = time.monotonic() - start_s
     facts = run_facts(config, clips, resources)
@@ -71,7 +73,7 @@ def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[st
     import ray
 
     cluster = ray.cluster_resources()
-    num_gpus, num_cpus = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
+    num_gpus = int(cluster.get("GPU", 0))
     use_gpu = config.device == "cuda" or (config.device == "auto" and num_gpus > 0)
     low, high = config.worker_range or ((num_gpus, num_gpus) if use_gpu and num_gpus else (1, 1))
     if high > config.batch_size:
@@ -86,14 +88,21 @@ def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[st
         )
     if config.sync_batch_norm and not use_gpu:
         raise ValueError("sync_batch_norm works on GPUs only, and Ray has none; drop it")
-    share = max(num_cpus // high, 1)
+    # A worker runs on one node: with more CPUs than that has it would be waited for without end.
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    share = max((cpus for cpus in range(1, max(nodes) + 1) if num_places(nodes, cpus) >= high), default=1)
     cpus = config.cpus_per_worker or (min(share, MAX_GPU_WORKER_CPUS) if use_gpu else share)
-    if cpus * low > num_cpus:
+    if num_places(nodes, cpus) < low:
         raise ValueError(
-            f"{low} workers with {cpus} CPUs each need {cpus * low} CPUs, Ray has {num_cpus}; give fewer "
-            "--num-workers or --cpus-per-worker"
+            f"{low} workers with {cpus} CPUs each do not fit: Ray has nodes with {', '.join(map(str, nodes))} CPUs; "
+            "give fewer --num-workers or --cpus-per-worker"
         )
     return (low, high), {"CPU": cpus, **({"GPU": 1} if use_gpu else {})}
+
+
+def num_places(nodes: list[int], cpus: int) -> int:
+    """How many workers with so many CPUs fit on nodes with so many."""
+    return sum(node // cpus for node in nodes)
 
 
 def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str, float]) -> None:
@@ -116,13 +125,52 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
             storage_path=path,
             storage_filesystem=storage,
             failure_config=ray.train.FailureConfig(max_failures=job.config.max_failures),
+            callbacks=[mistakes_end_the_run()],
         ),
     )
     each = ", ".join(f"{number:g} {name}" for name, number in resources.items())
     logger.info("%s, each with %s", f"{high} workers" if low == high else f"{low} to {high} workers", each)
-    trainer.fit()
+    fit(trainer)
     if fs.exists(f"{path}/ray"):
         fs.rm(f"{path}/ray", recursive=True)
+
+
+def mistakes_end_the_run() -> Any:
+    """A callback of Ray Train: a ValueError on a worker would come again each time, unlike the loss of a worker."""
+    import ray.train
+
+    class MistakesEndTheRun(ray.train.UserCallback):
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            for error in worker_exceptions.values():
+                cause = getattr(error, "_base_exc", error)
+                if isinstance(cause, ValueError):
+                    raise cause  # of the callback: Ray Train does not try again after it
+
+    return MistakesEndTheRun()
+
+
+def fit(trainer: Any) -> None:
+    """Run Ray Train to its end; a worker's ValueError comes out as such, and Ctrl-C as KeyboardInterrupt.
+
+    In the main thread Ray Train takes Ctrl-C for itself, and ends the process as if all were well.
+    """
+    import ray.train
+
+    done: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            done.set_result(trainer.fit())
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            done.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        done.result()
+    except ray.train.ControllerError as error:
+        if isinstance(error.controller_failure, ValueError):
+            raise ValueError(str(error.controller_failure)) from error
+        raise
 
 
 def train_on_worker(job: TrainJob) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -23,12 +24,14 @@ BATCHES_AHEAD = 4
 
 @dataclass
 class _RowGroup:
+    rows: np.ndarray
+    """Those of this split, ascending: a row group may hold others too, which are not kept."""
     frames: np.ndarray | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class FrameReader:
-    """Frames of any rows of a split; the row groups used last stay in memory, up to `cache_bytes`."""
+    """Frames of any rows of a split; what it holds of the row groups used last stays in memory, up to `cache_bytes`."""
 
     def __init__(self, rows: ClipRows, cache_bytes: int, *, pin_memory: bool = False):
         self._rows = rows
@@ -47,24 +50,28 @@ class FrameReader:
         groups = rows.group[wanted]
         for group in np.unique(groups):
             places = np.flatnonzero(groups == group)
-            frames = self._group(int(group))
+            kept = self._group(int(group))
+            assert kept.frames is not None
             for place in places:
-                target[place] = frames[rows.row[wanted[place]]]
+                target[place] = kept.frames[np.searchsorted(kept.rows, rows.row[wanted[place]])]
         return batch
 
-    def _group(self, group: int) -> np.ndarray:
-        """All frames of a row group, (N, T, H, W, C) uint8; read once, also when two threads ask for it at once."""
+    def _group(self, group: int) -> _RowGroup:
+        """This split's frames of a row group; read once, also when two threads ask for it at once."""
         with self._lock:
-            kept = self._groups.setdefault(group, _RowGroup())
+            kept = self._groups.get(group)
+            if kept is None:
+                kept = self._groups[group] = _RowGroup(self._rows.row[self._rows.group == group])
             self._groups.move_to_end(group)
             while len(self._groups) > self._max_groups:
                 self._groups.popitem(last=False)
         with kept.lock:
             if kept.frames is None:
-                kept.frames = self._read(*self._rows.places[group])
-            return kept.frames
+                kept.frames = self._read(*self._rows.places[group], kept.rows)
+        return kept
 
-    def _read(self, url: str, group: int) -> np.ndarray:
+    def _read(self, url: str, group: int, rows: np.ndarray) -> np.ndarray:
+        """(N, T, H, W, C) uint8 of some rows of a row group."""
         fs, path = filesystem(url)
         with (
             fs.open(path, "rb", cache_type="none") as file,
@@ -72,7 +79,8 @@ class FrameReader:
         ):
             self._footers[url] = source.metadata
             table = source.read_row_group(group, ["frames"], use_threads=False)
-        return ClipTable(table, self._rows.spec).numpy()
+        chosen = table if len(rows) == len(table) else table.take(pa.array(rows))
+        return ClipTable(chosen, self._rows.spec).numpy()
 
 
 class FeatureReader:

@@ -8,11 +8,14 @@ from vidpipe.config import TrainConfig
 from vidpipe.models import VideoModel
 from vidpipe.run_file import RUN_FILE
 from vidpipe.training.clip_rows import LabelledClips
-from vidpipe.training.saved_state import FOLDER, state_names
+from vidpipe.training.saved_state import FOLDER as STATE_FOLDER
+from vidpipe.training.saved_state import state_names
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
 from vidpipe.transforms import ClipTransform
 
 SETTINGS_FILE = "settings.json"
+HISTORY_FILE = "history.json"
+TENSORBOARD_FOLDER = "tensorboard"
 
 
 def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> None:
@@ -21,6 +24,10 @@ def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> N
     height, width = input_size(config, model)
     model.input.check(num_frames, height, width)
     ClipTransform(model.input, input_size(config, model), config.views, config.augment).check(clips.spec.shape)
+    if config.augment.mixes:
+        for name, size in (("batch_size", config.batch_size), ("micro_batch_size", config.micro_batch_size or 2)):
+            if size % 2:
+                raise ValueError(f"{name} must be even with mixup or cutmix, which mix clips in pairs, got {size}")
     num_train = len(clips.splits[config.train_split])
     if num_train < config.batch_size:
         raise ValueError(
@@ -38,10 +45,9 @@ def input_size(config: TrainConfig, model: VideoModel) -> tuple[int, int]:
 
 
 def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
-    """Record the settings of a new run; raise ValueError when the output holds a run with others."""
+    """Raise ValueError when the output holds a run with other settings."""
     settings = run_settings(config, clips)
     if SETTINGS_FILE not in file_names(config.output):
-        put_bytes(json.dumps(settings, indent=2).encode(), join(config.output, SETTINGS_FILE))
         return
     before = json.loads(read_buffer(join(config.output, SETTINGS_FILE)).to_pybytes())
     other = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
@@ -61,15 +67,20 @@ def run_settings(config: TrainConfig, clips: LabelledClips) -> dict[str, object]
     return flat
 
 
-def is_finished_run(config: TrainConfig, clips: LabelledClips) -> bool:
-    """Whether the output holds the result of these very settings."""
-    if RUN_FILE not in file_names(config.output):
-        return False
-    check_same_run(config, clips)
-    return True
+def is_finished_run(output: str) -> bool:
+    return {RUN_FILE, SETTINGS_FILE} <= {*file_names(output)}
 
 
-def clear_run(output: str) -> None:
-    """Remove what makes a run go on; checkpoints stay until they are replaced."""
-    remove_files(output, [RUN_FILE, SETTINGS_FILE])
-    remove_files(join(output, FOLDER), state_names(output))
+def begin_run(config: TrainConfig, clips: LabelledClips) -> None:
+    """Record the settings of a new run; with `restart` remove the one before, but for checkpoints and features.
+
+    The checkpoints stay until others replace them; the features' names say what they were made of.
+    """
+    output = config.output
+    remove_files(output, [RUN_FILE])
+    if config.restart:
+        remove_files(join(output, STATE_FOLDER), state_names(output))
+        remove_files(join(output, TENSORBOARD_FOLDER), file_names(join(output, TENSORBOARD_FOLDER)))
+        remove_files(output, [HISTORY_FILE, SETTINGS_FILE])
+    if SETTINGS_FILE not in file_names(output):
+        put_bytes(json.dumps(run_settings(config, clips), indent=2).encode(), join(output, SETTINGS_FILE))

@@ -15,6 +15,7 @@ import torch
 from vidpipe import __version__
 from vidpipe.checkpoints import CheckpointFacts, save_checkpoint
 from vidpipe.metrics import evaluate, fit_temperature
+from vidpipe.training.checks import HISTORY_FILE
 from vidpipe.training.evaluation import cross_entropy, split_logits
 from vidpipe.training.job import TrainJob
 from vidpipe.training.optimization import plateau_epochs
@@ -27,7 +28,6 @@ from vidpipe.transfer import file_names, join, put_bytes, read_buffer
 
 logger = logging.getLogger(__name__)
 
-HISTORY_FILE = "history.json"
 TEST_SPLIT = "test"
 
 
@@ -37,7 +37,7 @@ def run_training(job: TrainJob, ranks: Ranks) -> None:
     trainer = Trainer(job, ranks)
     name = ranks.from_first(newest_state(config.output) if ranks.is_first else None)
     if name is not None:
-        trainer.load(load_state(config.output, name, ranks.device))
+        trainer.load(load_state(config.output, name))
         if ranks.is_first:
             logger.info("going on from epoch %d, step %d", trainer.state.epoch + 1, trainer.state.step)
     place = [job.clips.key, job.num_steps_an_epoch, trainer.state.epoch, trainer.state.step]
@@ -85,7 +85,7 @@ def run_epoch(trainer: Trainer, trackers: list[Tracker]) -> bool:
         return False
     entry = {"epoch": state.epoch + 1, "train_loss": state.loss_sum / num_steps, **pace.finished()}
     entry["learning_rate"] = trainer.optimizer.param_groups[0]["lr"]
-    ranks.share_buffers(trainer.model)
+    ranks.share_buffers(trainer.evaluated)
     found = evaluated(trainer, config.val_split)
     if ranks.is_first:
         entry |= found | {"monitor": {name: found[config.val_split][name] for name in ("loss", "top1")}}
@@ -102,22 +102,25 @@ def run_epoch(trainer: Trainer, trackers: list[Tracker]) -> bool:
 
 
 def end_epoch(trainer: Trainer) -> None:
-    """Keep the weights if they are the best, cut the learning rate's plateau, and write state and checkpoints."""
+    """Keep the weights if they are the best, write the checkpoints, and at last the state: it ends the epoch.
+
+    A run killed before the state is written does the end of this epoch again, and the checkpoints with it.
+    """
     config, state = trainer.config, trainer.state
     is_best = best_epoch(state.history, config.best_by) == len(state.history) - 1
     if is_best:
         state.best = {name: value.detach().clone() for name, value in trainer.evaluated.state_dict().items()}
-    losses = [entry["monitor"]["loss"] for entry in state.history]
-    if config.plateau_best and state.epoch in plateau_epochs(losses, config.plateau_patience):
-        trainer.model.load_state_dict(state.best)
-    state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
-    trainer.save()
     if trainer.ranks.is_first:
         write_history(trainer, {})
         metrics = {config.val_split: state.history[-1][config.val_split]}
         write_checkpoint(trainer, "last", trainer.evaluated.state_dict(), metrics)
         if is_best:
             write_checkpoint(trainer, "best", state.best, metrics)
+    losses = [entry["monitor"]["loss"] for entry in state.history]
+    if config.plateau_best and state.epoch in plateau_epochs(losses, config.plateau_patience):
+        trainer.model.load_state_dict(state.best)
+    state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+    trainer.save()
 
 
 def evaluated(trainer: Trainer, split: str, temperature: float | None = None) -> dict[str, Any]:

@@ -50,9 +50,10 @@ def save_state(output: str, state: TrainState) -> None:
     remove_files(join(output, FOLDER), state_names(output)[:-NUM_KEPT])
 
 
-def load_state(output: str, name: str, device: torch.device) -> TrainState:
+def load_state(output: str, name: str) -> TrainState:
+    """A state on the CPU: `load_state_dict` copies it where it belongs, and Adam's step counts stay off the GPU."""
     data = io.BytesIO(read_buffer(join(output, FOLDER, name)))
-    content = torch.load(data, map_location=device, weights_only=True)
+    content = torch.load(data, map_location="cpu", weights_only=True)
     return TrainState(**{**content, "history": json.loads(content["history"])})
 
 
@@ -60,7 +61,7 @@ def newest_state(output: str) -> str | None:
     """Name of the newest state that can be read; None when there is none."""
     for name in reversed(state_names(output)):
         try:
-            load_state(output, name, torch.device("cpu"))
+            load_state(output, name)
         except (RuntimeError, EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
             logger.warning("%s cannot be read (%s); going on from the one before", join(output, FOLDER, name), error)
             continue

@@ -43,7 +43,8 @@ class Source:
 def make_source(job: TrainJob, model: VideoModel, transform: ClipTransform, ranks: Ranks) -> Source:
     """Frames; of a frozen backbone whose input never changes its features, computed once and kept."""
     config, crops = job.config, job.config.views.crops
-    cache_bytes = config.cache_mb << 20
+    num_clips = sum(len(rows) for rows in job.clips.splits.values())
+    cache_bytes = {name: (config.cache_mb << 20) * len(rows) // num_clips for name, rows in job.clips.splits.items()}
 
     def crops_of(frames: torch.Tensor) -> list[torch.Tensor]:
         return [transform.view(frames, crop) for crop in range(crops)]
@@ -53,7 +54,7 @@ def make_source(job: TrainJob, model: VideoModel, transform: ClipTransform, rank
             logger.info("the frozen backbone sees every clip in every epoch: its input is augmented, or has views")
         pin_memory = ranks.device.type == "cuda"
         readers: dict[str, Reader] = {
-            name: FrameReader(rows, cache_bytes, pin_memory=pin_memory) for name, rows in job.clips.splits.items()
+            name: FrameReader(rows, cache_bytes[name], pin_memory=pin_memory) for name, rows in job.clips.splits.items()
         }
         return Source(model, readers, crops_of, transform)
     precision = precision_of(config, ranks.device)
@@ -68,7 +69,7 @@ def make_source(job: TrainJob, model: VideoModel, transform: ClipTransform, rank
             name=f"{name}-{key}",
             batch_size=config.micro_batch_size or min(config.batch_size, 32),
             precision=precision,
-            cache_bytes=cache_bytes,
+            cache_bytes=cache_bytes[name],
         )
         for name, rows in job.clips.splits.items()
     }

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from vidpipe.config import TrainConfig
 from vidpipe.storage import filesystem
+from vidpipe.training.checks import TENSORBOARD_FOLDER
 from vidpipe.transfer import join, put_bytes
 
 
@@ -27,7 +28,7 @@ class TensorBoard:
     """Event files in OUT/tensorboard; of a remote output, copied there after each epoch."""
 
     def __init__(self, config: TrainConfig):
-        self._url = join(config.output, "tensorboard")
+        self._url = join(config.output, TENSORBOARD_FOLDER)
         fs, path = filesystem(self._url)
         self._copied_from = None if isinstance(fs, LocalFileSystem) else Path(tempfile.mkdtemp(prefix="vidpipe-"))
         self._writer = SummaryWriter(self._copied_from or path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -102,9 +103,9 @@ class Trainer:
             if self.is_over(number + 1):
                 break
             if time.monotonic() - self._saved_s > config.checkpoint_every_s and self.state.step < len(steps):
-                self.state.loss_sum = total.item()
+                self.state.loss_sum = finite(total, number)
                 self.save()
-        self.state.loss_sum = total.item()
+        self.state.loss_sum = finite(total, number)
 
     def is_over(self, number: int) -> bool:
         return self.config.max_steps is not None and number >= self.config.max_steps
@@ -172,6 +173,17 @@ class Trainer:
         self.scaler.load_state_dict(state.scaler)
         if self.average is not None:
             self.average.load_state_dict(state.average)
+
+
+def finite(loss_sum: torch.Tensor, step: int) -> float:
+    """The number; ValueError when the loss is none any more: no such state is ever saved."""
+    value: float = loss_sum.item()
+    if not math.isfinite(value):
+        raise ValueError(
+            f"the loss was {value} by step {step}: training diverged; give a lower --learning-rate, "
+            "--clip-grad-norm 1, --warmup 0.1 or --precision fp32, with --restart"
+        )
+    return value
 
 
 def slices(num_rows: int, size: int) -> Iterator[tuple[int, bool]]:
