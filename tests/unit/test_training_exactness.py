@@ -17,7 +17,6 @@ from rank_group import (
     KeepSteps,
     KillOnce,
     history_of,
-    job_of,
     largest_difference,
     tiny_config,
     train_alone,
@@ -28,8 +27,6 @@ import vidpipe.training.run
 from vidpipe.checkpoints import load_checkpoint
 from vidpipe.model_spec import ModelSpec
 from vidpipe.spec import ClipSpec
-from vidpipe.training.ranks import Ranks
-from vidpipe.training.run import run_training
 from vidpipe.training.saved_state import load_state, state_names
 from vidpipe.training.trainer import Trainer
 from vidpipe.transform_spec import AugmentSpec
@@ -128,7 +125,7 @@ def test_a_run_that_ended_early_goes_on_to_the_end_of_an_undisturbed_one(
 def test_a_run_that_stopped_after_max_steps_can_go_on(clips: Path, tmp_path: Path):
     calm = tiny_config(clips, tmp_path / "calm")
     stopped = dataclasses.replace(calm, output=str(tmp_path / "stopped"), max_steps=13)
-    run_training(job_of(stopped), Ranks(0, 1, torch.device("cpu")))
+    train_alone(stopped)
     assert state_names(stopped.output)[-1] == "00001-0000003.pt"
     assert len(history_of(stopped)["epochs"]) == 1
     assert train_alone(dataclasses.replace(stopped, max_steps=None)) == train_alone(calm)

@@ -29,6 +29,9 @@ from vidpipe.transfer import check_writable
 logger = logging.getLogger(__name__)
 
 MAX_GPU_WORKER_CPUS = 4
+# Of all workers together. Ray's own limit of a minute passes on a busy machine while they import torch, and then it
+# begins again, without end.
+START_LIMIT_S = "600"
 TEST_SPLIT = "test"
 
 
@@ -111,6 +114,7 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
     import ray.train.torch
 
     low, high = num_workers
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_LIMIT_S)
     fs, path = filesystem(job.config.output)
     storage = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
     trainer = ray.train.torch.TorchTrainer(
