@@ -22,7 +22,8 @@ demo: setup
 	$(BIN)/python jobs/preprocess.py demo/manifest.parquet --output demo/out --size 64 --contact-sheet
 	$(BIN)/python jobs/train.py demo/out --output demo/model --model conv3d --backbone s3d --weights none --size 64 \
 	    --epochs 6 --batch-size 8 --learning-rate 1e-3
-	$(BIN)/python jobs/predict.py demo/videos/left/left_00000.mp4 --checkpoint demo/model
+	$(BIN)/python -m vidpipe.synthetic demo/new --num-videos 1 --seed 1
+	$(BIN)/python jobs/predict.py demo/new/left/left_00000.mp4 --checkpoint demo/model
 	@echo
 	@echo "made       120 videos with 8 labels and 2 broken ones (demo/videos), a manifest (demo/manifest.parquet),"
 	@echo "           their clips: demo/out/clips, one status row a video: demo/out/status, and a model: demo/model"

@@ -2,8 +2,8 @@
 # UCF101, class folders: each video as gray frames of one size, one a second; ResNet-50 with a new last layer on each
 # frame; cross-entropy, Adam 1e-3, 32 frames a batch; accuracy on the validation videos after each epoch.
 . "$(dirname "$0")/common.sh" 1-ucf101-resnet50 ucf101
-small[preprocess]="--size 64"
-small[train]="--size 64 --weights none --epochs 2"
+small[preprocess]="--size 32"
+small[train]="--size 32 --weights none --epochs 2"
 
 # Without SPLITS a random fifth of each class, as the tutorial has it: clips of one scene are on both sides of it.
 lists=(--layout folders)

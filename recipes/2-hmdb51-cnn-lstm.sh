@@ -3,8 +3,8 @@
 # flip and 10 % translation; Adam 3e-5, halved when the validation loss stands still for 5 epochs, going back to the
 # best weights; 20 epochs. Then one video in, its labels out.
 . "$(dirname "$0")/common.sh" 2-hmdb51-cnn-lstm hmdb51
-small[preprocess]="--size 64"
-small[train]="--size 64 --weights none --epochs 2"
+small[preprocess]="--size 32"
+small[train]="--size 32 --weights none --epochs 2"
 
 # Without SPLITS a random tenth of each class, as the tutorial has it: clips of one film are on both sides of it.
 lists=(--layout folders)

@@ -2,8 +2,8 @@
 # HMDB51 as in recipe 2, with the 3D-CNN r3d_18 from Kinetics: 16 frames of 112x112, Kinetics mean and deviation,
 # 8 videos a batch.
 . "$(dirname "$0")/common.sh" 3-hmdb51-r3d18 hmdb51
-small[preprocess]="--size 48"
-small[train]="--size 48 --weights none --epochs 2"
+small[preprocess]="--size 32"
+small[train]="--size 32 --weights none --epochs 2"
 
 # Without SPLITS a random tenth of each class, as the tutorial has it: clips of one film are on both sides of it.
 lists=(--layout folders)

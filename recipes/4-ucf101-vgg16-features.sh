@@ -3,8 +3,8 @@
 # OUT/train/features. A perceptron of 1024, 512, 256 and 128 with dropout 0.5 learns on them, up to 200 epochs of
 # batches of 128, best by validation loss. A video has the label that most of its frames have.
 . "$(dirname "$0")/common.sh" 4-ucf101-vgg16-features ucf101
-small[preprocess]="--size 64"
-small[train]="--size 64 --weights none --epochs 5 --batch-size 64"
+small[preprocess]="--size 32"
+small[train]="--size 32 --weights none --epochs 5 --batch-size 64"
 
 run index "$VIDEOS" --layout ucf101 --splits-dir "${SPLITS:-${generated_lists:?give SPLITS, the folder of the lists}}" \
     --val-fraction 0.2 --output "$OUT/manifest.parquet"
