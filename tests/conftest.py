@@ -32,7 +32,7 @@ def ray_local(s3: S3Server) -> Iterator[str]:
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one to ~/.ray
         context = ray.init(
             "local",
-            num_cpus=2,
+            num_cpus=3,  # on two cores: training is tried on three workers
             include_dashboard=False,
             logging_level="WARNING",
             object_store_memory=256 << 20,
