@@ -70,6 +70,7 @@ _UNREACHABLE = "cannot be reached: check the network and, for a storage of your 
 _WAYS_OUT = {
     "FileNotFoundError": _NOT_THERE,
     "NotADirectoryError": _NOT_THERE,
+    "FileExistsError": "is a file, and a folder is needed; give another name",
     "NoCredentialsError": _CREDENTIALS,
     "PartialCredentialsError": _CREDENTIALS,
     "ProfileNotFound": _CREDENTIALS,

@@ -8,6 +8,7 @@ import pytest
 
 from vidpipe.listing import list_files
 from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, filesystem, storage_errors
+from vidpipe.transfer import check_writable
 
 MP4 = frozenset({".mp4"})
 ODD_NAMES = [
@@ -173,3 +174,10 @@ def test_what_a_storage_says_becomes_a_value_error_with_the_way_out(error, messa
 def test_an_error_that_is_not_the_storages_passes_unchanged():
     with pytest.raises(KeyError), storage_errors("s3://bucket"):
         raise KeyError("x")
+
+
+def test_an_output_that_is_a_file_is_the_users_mistake(tmp_path: Path):
+    (tmp_path / "out").write_text("something else")
+    with pytest.raises(ValueError, match="out is a file, and a folder is needed"), storage_errors(f"{tmp_path}/out"):
+        check_writable(f"{tmp_path}/out")
+    assert (tmp_path / "out").read_text() == "something else"

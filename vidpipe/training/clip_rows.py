@@ -106,7 +106,8 @@ def _check_splits(output: str, status: pa.Table, wanted: list[str]) -> None:
             have = ", ".join(f"{split or 'none'} {number}" for split, number in counts.items())
             raise ValueError(
                 f"{output} has no videos in split {name} (it has: {have}); split the manifest "
-                "with jobs/index.py --val-fraction 0.2 and preprocess again (nothing is decoded twice), or name another"
+                "with jobs/index.py --val-fraction 0.2 and preprocess again (nothing is decoded twice), or name "
+                "another split"
             )
 
 
