@@ -1,14 +1,11 @@
 """What was done to each video: one status row each, committed in whole files; and what is left to do.
 
-`status/` holds files named by a growing number. Of two rows of one video the one in the later file counts, so replacing
-a row is writing a new one, and a crash between two steps leaves a state that reads as one of them. A part of clips that
-no status row names is garbage: readers never see it, and `sweep` removes it.
+`status/` is a `Journal`: of two rows of one video the later one counts. A part of clips that no status row names is
+garbage: readers never see it, and `sweep` removes it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,12 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from vidpipe.journal import Journal, latest_indices, read_schema, table_files
 from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
-from vidpipe.storage import filesystem
-from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
+from vidpipe.transfer import file_names, join, remove_files
 
 STATUS_COLUMNS = {
     "video_id": pa.string(),
@@ -47,7 +43,6 @@ STATUS_COLUMNS = {
     "group": pa.string(),
 }
 LABEL_COLUMNS = ["label", "split", "group"]
-SMALL_FILE_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -74,23 +69,20 @@ class Ledger:
     def __init__(self, output: str, spec: ClipSpec) -> None:
         self.output = output
         self.spec = spec
-        self.folder = join(output, "status")
-        self.schema = status_schema(spec)
+        self._journal = Journal(join(output, "status"), status_schema(spec))
         self._check_settings(spec)
 
     def read(self, columns: Iterable[str] = STATUS_COLUMNS) -> pa.Table:
         """The status of every video, one row each."""
-        return latest_rows(self._read_all([*columns]))
+        return self._journal.read(columns)
 
     def commit(self, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Write status rows; they count from the moment that the file is there, all of them at once."""
-        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, self.schema)
-        sink = io.BytesIO()
-        pq.write_table(table.cast(self.schema), sink, compression="zstd")
-        names = self._names()
-        number = int(names[-1].split("-")[0]) + 1 if names else 1
-        digest = hashlib.blake2b(sink.getvalue(), digest_size=6).hexdigest()
-        put_bytes(sink.getvalue(), join(self.folder, f"{number:010d}-{digest}.parquet"))
+        self._journal.commit(rows)
+
+    def compact(self) -> None:
+        """Merge small status files, and those with replaced rows, into one: each video has one row for any reader."""
+        self._journal.compact()
 
     def work_left(self, manifest: pa.Table, *, retry_failed: bool) -> WorkLeft:
         """Compare a manifest with the status table."""
@@ -147,7 +139,7 @@ class Ledger:
 
     def stale_parts(self) -> list[str]:
         """Parts in use that still hold clips of a video whose status has moved on (changed, or failed since)."""
-        every = self._read_all(["video_id", "part"])
+        every = self._journal.read_all(["video_id", "part"])
         latest = every.take(pa.array(latest_indices(every)))
         now = latest["part"].take(pc.index_in(every["video_id"], value_set=latest["video_id"].combine_chunks()))
         # A row that was written again as it is, as by a compaction that broke off, moves nothing.
@@ -160,28 +152,11 @@ class Ledger:
         remove_files(join(self.output, "clips"), names)
         return len(names)
 
-    def compact(self) -> None:
-        """Merge small status files, and those with replaced rows, into one: each video has one row for any reader."""
-        sizes = {name: self._num_rows(name) for name in self._names()}
-        num_rows = sum(sizes.values())
-        if len(sizes) < 2:
-            return
-        every = self._read_all(["video_id"])
-        if len(latest_rows(every)) == num_rows:
-            merged = [name for name, size in sizes.items() if size < SMALL_FILE_ROWS]
-        else:
-            merged = list(sizes)
-        if len(merged) < 2:
-            return
-        # Rows of the other files are not replaced by these: no video is in two files.
-        self.commit(latest_rows(self._read_all(list(STATUS_COLUMNS), merged)))
-        remove_files(self.folder, merged)
-
     def _check_settings(self, spec: ClipSpec) -> None:
-        names = self._names()
+        names = self._journal.names()
         if not names:
             return
-        made_with = spec_of(read_schema(join(self.folder, names[-1])))
+        made_with = spec_of(read_schema(join(self._journal.folder, names[-1])))
         differences = made_with.differences(spec)
         if differences:
             raise ValueError(
@@ -189,62 +164,24 @@ class Ledger:
                 "give the same flags as then, or another --output"
             )
 
-    def _names(self) -> list[str]:
-        return status_files(self.output)
-
     def _unnamed_parts(self, *, finished_only: bool = True) -> list[str]:
         names = file_names(join(self.output, "clips"))
         if finished_only:
             names = [name for name in names if name.endswith(".parquet") and not name.startswith(".")]
         return sorted(set(names) - set(self.parts()))
 
-    def _num_rows(self, name: str) -> int:
-        fs, path = filesystem(join(self.folder, name))
-        with fs.open(path, "rb") as file:
-            return pq.read_metadata(file).num_rows
-
-    def _read_all(self, columns: list[str], names: list[str] | None = None) -> pa.Table:
-        """Rows of all files in the order in which they were committed."""
-        tables = [pa.schema([self.schema.field(column) for column in columns]).empty_table()]
-        for name in self._names() if names is None else names:
-            data = read_buffer(join(self.folder, name))
-            tables.append(pq.read_table(pa.BufferReader(data), columns=columns).replace_schema_metadata())
-        return pa.concat_tables(tables)
-
 
 def open_ledger(output: str) -> Ledger:
     """The ledger of an output that is there; ValueError when there is none."""
-    names = status_files(output)
+    names = table_files(join(output, "status"))
     if not names:
         raise ValueError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
     return Ledger(output, spec_of(read_schema(join(output, "status", names[-1]))))
 
 
-def status_files(output: str) -> list[str]:
-    return [name for name in file_names(join(output, "status")) if name.endswith(".parquet")]
-
-
-def read_schema(url: str) -> pa.Schema:
-    fs, path = filesystem(url)
-    with fs.open(path, "rb") as file:
-        return pq.read_schema(file)
-
-
 def status_schema(spec: ClipSpec) -> pa.Schema:
     """Columns of the status table; its metadata holds the settings of the clips."""
     return pa.schema(STATUS_COLUMNS, {METADATA_KEY: json.dumps({"clip_spec": json.loads(spec.to_json())}).encode()})
-
-
-def latest_rows(table: pa.Table) -> pa.Table:
-    """The last row of each video, in the order of the table."""
-    kept = latest_indices(table)
-    return table if len(kept) == len(table) else table.take(pa.array(kept))
-
-
-def latest_indices(table: pa.Table) -> np.ndarray:
-    """Row numbers of `latest_rows`, ascending."""
-    numbered = pa.table({"video_id": table["video_id"], "row": np.arange(len(table))})
-    return np.sort(numbered.group_by("video_id").aggregate([("row", "max")])["row_max"].to_numpy())
 
 
 def _count(mask: pa.ChunkedArray | pa.Array) -> int:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_parts import GRAY, RAW, clip, video
 
-import vidpipe.ledger
+import vidpipe.journal
 from vidpipe.ledger import STATUS_COLUMNS, Ledger, open_ledger
 from vidpipe.manifest.schema import MANIFEST_SCHEMA
 from vidpipe.parts import PartWriter, clips_schema
@@ -250,7 +250,7 @@ def test_compact_leaves_one_file_and_one_row_a_video(ledger, output):
 
 
 def test_compact_leaves_large_files_alone_unless_rows_were_replaced(ledger, output, monkeypatch):
-    monkeypatch.setattr(vidpipe.ledger, "SMALL_FILE_ROWS", 3)
+    monkeypatch.setattr(vidpipe.journal, "SMALL_FILE_ROWS", 3)
     ledger.commit([row(name, "a.parquet") for name in ("one", "two", "three")])
     (large,) = status_files(output)
     ledger.commit([row("four", "b.parquet")])

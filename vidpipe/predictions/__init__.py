@@ -1,0 +1,48 @@
+"""The table of predictions: a row a video, once, failed ones too.
+
+table = read_predictions("OUT")         # pyarrow, local or s3://
+facts = read_facts("OUT")               # by which checkpoint, under which settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from vidpipe.journal import Journal, read_schema, table_files
+from vidpipe.predictions.schema import METADATA_KEY, PREDICTION_COLUMNS, UNKNOWN, PredictionFacts
+from vidpipe.storage import storage_errors
+from vidpipe.transfer import join
+
+__all__ = ["UNKNOWN", "PredictionFacts", "read_facts", "read_predictions"]
+
+FOLDER = "predictions"
+
+
+def read_predictions(output: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows, one a video, with all columns or some; raises ValueError when there is no such table."""
+    _last_file(output)
+    with storage_errors(output):
+        return Journal(join(output, FOLDER), pa.schema(PREDICTION_COLUMNS)).read(columns)
+
+
+def read_facts(output: str) -> PredictionFacts:
+    """The facts of the rows that were written last; raises ValueError when there are none.
+
+    Rows of another checkpoint (deleted videos, a run that was limited) say so in `checkpoint_id`.
+    """
+    name = _last_file(output)
+    with storage_errors(output):
+        return PredictionFacts.from_json(read_schema(join(output, FOLDER, name)).metadata[METADATA_KEY])
+
+
+def _last_file(output: str) -> str:
+    with storage_errors(output):
+        names = table_files(join(output, FOLDER))
+    if not names:
+        raise ValueError(
+            f"{output} holds no predictions: it has no predictions/*.parquet; make them with "
+            f"jobs/predict.py SOURCE --checkpoint MODEL --output {output}"
+        )
+    return names[-1]
