@@ -14,20 +14,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from vidpipe.checkpoints import Checkpoint
-from vidpipe.clips import decode_jpegs
+from vidpipe.clip_blocks import frames_of
+from vidpipe.clip_model import ClipModel
+from vidpipe.delivery import spool_folder
 from vidpipe.errors import DecodeError
 from vidpipe.guard import Clip, Guard, Restart, VideoFacts
-from vidpipe.make_parts import spool_folder
 from vidpipe.manifest import video_id
-from vidpipe.metrics import Views, join_views
-from vidpipe.spec import ClipSpec
+from vidpipe.metrics import join_views, views_of
 from vidpipe.storage import MISSING, absolute_url, file_info
 from vidpipe.transfer import check_version, fetch_video, video_errors
-from vidpipe.transform_spec import AugmentSpec
-from vidpipe.transforms import ClipTransform
 
 BATCH_CLIPS = 8
 
@@ -49,14 +46,7 @@ def label_video(url: str, checkpoint: Checkpoint, guard: Guard) -> VideoAnswer:
     assert guard.spec == facts.clip
     logits = view_logits(checkpoint, delivered(url, guard))
     num_clips, num_crops, _ = logits.shape
-    views = Views(
-        video_ids=np.full(num_clips * num_crops, url),
-        clip_indices=np.repeat(np.arange(num_clips), num_crops),
-        crops=np.tile(np.arange(num_crops), num_clips),
-        truth=np.zeros(num_clips * num_crops, int),  # not known, and joining does not ask
-        logits=logits.reshape(num_clips * num_crops, -1),
-    )
-    scores = join_views(views, facts.views.join, facts.temperature)[1][0]
+    scores = join_views(views_of([url], [logits]), facts.views.join, facts.temperature)[1][0]
     order = np.argsort(-scores, kind="stable")
     return VideoAnswer(
         tuple(facts.labels[index] for index in order), tuple(scores[order].tolist()), num_clips, num_crops
@@ -77,38 +67,20 @@ def delivered(url: str, guard: Guard) -> Iterator[Clip | Restart | VideoFacts]:
             check_version(url, info.version)
 
 
-@torch.inference_mode()
 def view_logits(checkpoint: Checkpoint, events: Iterable[Clip | Restart | VideoFacts]) -> np.ndarray:
     """Logits (clips, crops, labels) float32 of a video's clips, `BATCH_CLIPS` at a time."""
-    facts, model = checkpoint.facts, checkpoint.model
-    device = next(model.parameters()).device
-    transform = ClipTransform(model.input, facts.size, facts.views, AugmentSpec())
+    model, spec = ClipModel(checkpoint), checkpoint.facts.clip
     found: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
-
-    def run() -> None:
-        frames = torch.from_numpy(np.stack(waiting)).to(device)
-        crops = [model(transform.view(frames, crop)).float() for crop in range(facts.views.crops)]
-        found.append(torch.stack(crops, dim=1).cpu().numpy())
-        waiting.clear()
-
     for event in events:
         if isinstance(event, Restart):
             found.clear()
             waiting.clear()
         elif isinstance(event, Clip):
-            waiting.append(frames_of(event, facts.clip))
+            waiting.append(frames_of(event, spec))
             if len(waiting) == BATCH_CLIPS:
-                run()
+                found.append(model(np.stack(waiting)).logits)
+                waiting.clear()
     if waiting:
-        run()
+        found.append(model(np.stack(waiting)).logits)
     return np.concatenate(found)
-
-
-def frames_of(clip: Clip, spec: ClipSpec) -> np.ndarray:
-    """Frames (T, H, W, C) uint8 of a clip as the guard delivers it."""
-    if clip.sizes is None:
-        return np.frombuffer(clip.payload, np.uint8).reshape(spec.shape)
-    ends = np.cumsum(clip.sizes)
-    images = [clip.payload[end - size : end] for end, size in zip(ends, clip.sizes, strict=True)]
-    return decode_jpegs(images, spec)

@@ -13,7 +13,7 @@ from film import film
 from odd_videos import X264_PLAIN
 from test_make_parts import clips_of, manifest_row, settings_of
 
-import vidpipe.make_parts
+import vidpipe.delivery
 import vidpipe.ranges
 import vidpipe.transfer
 from vidpipe.make_parts import make_parts
@@ -43,7 +43,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty folder of fsspec's memory file system; objects from 1 MB on count as large."""
     monkeypatch.setattr(vidpipe.transfer, "FROM_BYTES", 1 << 20)
-    monkeypatch.setattr(vidpipe.make_parts, "FROM_BYTES", 1 << 20)
+    monkeypatch.setattr(vidpipe.delivery, "FROM_BYTES", 1 << 20)
     store = fsspec.filesystem("memory")
     if store.exists("/bucket"):
         store.rm("/bucket", recursive=True)

@@ -10,11 +10,12 @@ from bad_videos import BAD_VIDEOS
 from small_parts import RAW, frames_of, receipt, write_part
 from small_videos import write_generated
 
-import vidpipe.make_parts
+import vidpipe.delivery
 from vidpipe.clips import ClipTable, read_clips
 from vidpipe.decode import open_video
+from vidpipe.delivery import spool_folder
 from vidpipe.ledger import Ledger
-from vidpipe.make_parts import PartSettings, make_parts, rewrite_part, spool_folder
+from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, video_id
 from vidpipe.parts import part_receipts, spec_of
 from vidpipe.sampling import plan_clips
@@ -226,16 +227,16 @@ def test_few_videos_are_fetched_ahead(good, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     fsspec.filesystem("memory").pipe_file("memory://bucket/a.mp4", Path(good[0]["url"]).read_bytes())
     num_files = []
-    real = vidpipe.make_parts.Guard.decode
+    real = vidpipe.delivery.Guard.decode
 
     def counting(guard, path, *request):
         num_files.append(len(os.listdir(Path(path).parent)))
         return real(guard, path, *request)
 
-    monkeypatch.setattr(vidpipe.make_parts.Guard, "decode", counting)
+    monkeypatch.setattr(vidpipe.delivery.Guard, "decode", counting)
     make_parts([manifest_row("memory://bucket/a.mp4")] * 30, settings_of(tmp_path / "out"))
     assert len(num_files) == 30
-    assert max(num_files) <= vidpipe.make_parts.FETCH_AHEAD_FILES + 3  # the one being decoded, its follower, the part
+    assert max(num_files) <= vidpipe.delivery.FETCH_AHEAD_FILES + 3  # the one being decoded, its follower, the part
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from vidpipe.metrics.calibration import calibration_error, fit_temperature, reliability
-from vidpipe.metrics.views import Views, join_logits, join_views, joined, log_softmax
+from vidpipe.metrics.views import Views, join_logits, join_views, joined, log_softmax, views_of
 from vidpipe.transform_spec import Join
 
-__all__ = ["Views", "evaluate", "fit_temperature", "join_views", "wilson_interval"]
+__all__ = ["Views", "evaluate", "fit_temperature", "join_views", "views_of", "wilson_interval"]
 
 UNKNOWN = -1
 """The truth of a failed video whose label is not known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -92,6 +92,15 @@ class Views:
     def num_views(self) -> np.ndarray:
         """(V,) views of each video."""
         return np.diff(np.append(self.starts, len(self.video_ids)))
+
+
+def views_of(video_ids: Sequence[str], logits: Sequence[np.ndarray]) -> Views:
+    """The views of videos whose label is not known (joining does not ask): of each, logits (clips, crops, K)."""
+    rows = [np.indices(of_video.shape[:2]).reshape(2, -1) for of_video in logits]
+    clip_indices, crops = np.concatenate(rows, axis=1)
+    num_views = [of_video.shape[0] * of_video.shape[1] for of_video in logits]
+    flat = np.concatenate([of_video.reshape(-1, of_video.shape[2]) for of_video in logits])
+    return Views(np.repeat(np.asarray(video_ids), num_views), clip_indices, crops, np.zeros(len(crops), int), flat)
 
 
 def join_views(views: Views, join: Join, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,171 @@
+"""A checkpoint's model at work: uint8 clips in, the logits of every view of them out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from vidpipe.checkpoints import Checkpoint, load_checkpoint
+from vidpipe.clip_blocks import CLOSING_INDEX, frames_in
+from vidpipe.models.base import at_least_float32
+from vidpipe.spec import ClipSpec
+from vidpipe.transform_spec import AugmentSpec
+from vidpipe.transforms import ClipTransform
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class ClipAnswers:
+    logits: np.ndarray
+    """(N, crops, K) float32."""
+    features: np.ndarray | None
+    """(N, D) float32: the mean over the crops, and over frames or tokens where the backbone has some for each."""
+    model_s: float
+    """Seconds for which the device was at work."""
+
+
+class ClipModel:
+    """The views of a checkpoint: each clip is shown to its model once a crop."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        precision: Precision = "fp32",
+        compiled: bool = False,
+        batch_size: int | None = None,
+        with_features: bool = False,
+    ) -> None:
+        """`batch_size` is the one number of clips that a compiled model is shown: smaller batches are filled up."""
+        facts, model = checkpoint.facts, checkpoint.model
+        self.crops = facts.views.crops
+        self._device = next(model.parameters()).device
+        self._dtype = precision_on(self._device, precision)
+        self._transform = ClipTransform(model.input, facts.size, facts.views, AugmentSpec())
+        self._with_features = with_features
+        self._batch_size = batch_size if compiled else None
+
+        def answer(clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = model.features(clips)
+            return at_least_float32(model.head(features)), features
+
+        self._answer: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = (
+            torch.compile(answer) if compiled else answer
+        )
+        self._copies = torch.cuda.Stream() if self._device.type == "cuda" else None
+
+    @torch.inference_mode()
+    def __call__(self, frames: np.ndarray) -> ClipAnswers:
+        """What the model says of frames (N, T, H, W, C) uint8."""
+        clips = self._on_device(frames)
+        busy = _Stopwatch(self._device)
+        logits, features = [], []
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            for crop in range(self.crops):
+                of_crop, of_backbone = self._answer(self._transform.view(clips, crop))
+                logits.append(of_crop.float())
+                if self._with_features:
+                    of_backbone = of_backbone.float()
+                    features.append(of_backbone.flatten(1, -2).mean(1) if of_backbone.ndim > 2 else of_backbone)
+        busy.stop()
+        found = torch.stack(logits, dim=1)[: len(frames)].cpu().numpy()
+        kept = torch.stack(features).mean(0)[: len(frames)].cpu().numpy() if features else None
+        return ClipAnswers(found, kept, busy.seconds())
+
+    def _on_device(self, frames: np.ndarray) -> torch.Tensor:
+        """A copy on the device, of a GPU by way of pinned memory while it still computes the batch before."""
+        num_clips = max(len(frames), self._batch_size or 0)
+        pinned = self._copies is not None
+        host = torch.empty((num_clips, *frames.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+        host[: len(frames)].numpy()[:] = frames
+        host[len(frames) :] = 0
+        if self._copies is None:
+            return host
+        with torch.cuda.stream(self._copies):
+            clips = host.to(self._device, non_blocking=True)
+        torch.cuda.current_stream().wait_stream(self._copies)
+        clips.record_stream(torch.cuda.current_stream())
+        return clips
+
+
+def precision_on(device: torch.device, precision: Precision) -> torch.dtype:
+    """The type in which the model computes; auto: exact on a CPU, bf16 on a GPU that has it."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bf16 else torch.float32
+    return DTYPES[precision]
+
+
+class _Stopwatch:
+    """How long a device works, without waiting for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else None
+        self._times_s = [time.perf_counter()]
+        if self._events:
+            self._events[0].record()
+
+    def stop(self) -> None:
+        self._times_s.append(time.perf_counter())
+        if self._events:
+            self._events[1].record()
+
+    def seconds(self) -> float:
+        """Once the answers are here."""
+        if self._events:
+            self._events[1].synchronize()
+            return self._events[0].elapsed_time(self._events[1]) / 1e3
+        return self._times_s[1] - self._times_s[0]
+
+
+class BlockModel:
+    """What a Ray actor runs: blocks of clips in, their logits out, the closing rows passed on."""
+
+    def __init__(
+        self, checkpoint_url: str, checkpoint_id: str, clip: ClipSpec, *, device: str, num_threads: int, **how: Any
+    ) -> None:
+        """`how` goes to `ClipModel`; `clip` is how the clips of the blocks were cut."""
+        torch.set_num_threads(num_threads)
+        checkpoint = load_checkpoint(checkpoint_url, device)
+        if checkpoint.checkpoint_id != checkpoint_id:
+            raise RuntimeError(
+                f"{checkpoint_url} holds checkpoint {checkpoint.checkpoint_id} now, and the run began with "
+                f"{checkpoint_id}: it was replaced; run the same command again"
+            )
+        self._clip = clip
+        self._model = ClipModel(checkpoint, **how)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """The rows of the block: `logits` (crops times labels) and `features` of clips, `closing` of closing rows;
+        `model_s`, `began_at` and `ended_at` (seconds of the clock) tell what the block cost, in its first row."""
+        is_clip = block["clip_index"].to_numpy() != CLOSING_INDEX
+        began_at, answers = time.time(), None
+        if is_clip.any():
+            answers = self._model(frames_in(block, self._clip))
+        columns = {name: block[name] for name in ("video_id", "attempt", "clip_index", "start_s", "end_s", "closing")}
+        columns["logits"] = _lists(answers.logits if answers else None, is_clip)
+        columns["features"] = _lists(answers.features if answers else None, is_clip)
+        model_s = answers.model_s if answers else 0.0
+        times = {"model_s": model_s, "began_at": began_at, "ended_at": time.time()}
+        for name, value in times.items():
+            columns[name] = np.append(value, np.zeros(len(block) - 1))
+        return pa.table(columns)
+
+
+def _lists(values: np.ndarray | None, is_there: np.ndarray) -> pa.ListArray:
+    """A list of float32 for each row that is there, null for the others."""
+    if values is None:
+        return pa.nulls(len(is_there), pa.list_(pa.float32()))
+    flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+    width = len(flat) // len(values)
+    offsets = np.append(0, np.cumsum(is_there * width)).astype(np.int32)
+    mask = pa.array(~is_there)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
