@@ -10,21 +10,18 @@ Plain numpy in float64, not torchmetrics: that knows no failed videos, works in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from vidpipe.metrics.by_class import UNKNOWN, by_class
 from vidpipe.metrics.calibration import calibration_error, fit_temperature, reliability
+from vidpipe.metrics.intervals import wilson_interval
 from vidpipe.metrics.views import Views, join_logits, join_views, joined, log_softmax, views_of
 from vidpipe.transform_spec import Join
 
 __all__ = ["Views", "evaluate", "fit_temperature", "join_views", "views_of", "wilson_interval"]
-
-UNKNOWN = -1
-"""The truth of a failed video whose label is not known."""
 
 
 def evaluate(
@@ -55,26 +52,13 @@ def evaluate(
         "top5": int((ranks < 5).sum()) / num_videos,
         "top1_ci": list(wilson_interval(right, num_videos)),
         **_clip_accuracy(views, join, num_videos),
-        **_by_class(logits, truth, failed, labels),
+        **by_class(logits.argmax(axis=1), truth, failed, labels),
         "nll": float(-logs[np.arange(len(truth)), truth].mean()) if len(truth) else None,
         "ece": calibration_error(bins),
         "reliability": bins,
         "temperature": float(temperature),
         "protocol": _protocol(views, join),
     }
-
-
-def wilson_interval(num_right: int, num_videos: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Where the true share lies, with that confidence, when `num_right` of `num_videos` independent ones are right.
-
-    Wilson's score interval (1927); never outside 0 to 1. Videos of a group are not independent: then it is too small.
-    """
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = num_right / num_videos
-    centre = share + z * z / (2 * num_videos)
-    half = z * math.sqrt(share * (1 - share) / num_videos + z * z / (4 * num_videos**2))
-    scale = 1 + z * z / num_videos
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def _check(views: Views, labels: Sequence[str], failed: np.ndarray) -> None:
@@ -106,34 +90,6 @@ def _clip_accuracy(views: Views, join: Join, num_videos: int) -> dict[str, float
         if len(ranks)
         else 0.0
         for k in (1, 5)
-    }
-
-
-def _by_class(logits: np.ndarray, truth: np.ndarray, failed: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """A class without videos has 0 everywhere, as scikit-learn has it, and no part in the means over classes."""
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (truth, logits.argmax(axis=1)), 1)
-    num_failed = np.bincount(failed[failed != UNKNOWN], minlength=len(labels))
-    support, predicted, right = confusion.sum(axis=1) + num_failed, confusion.sum(axis=0), confusion.diagonal()
-    recall = right / np.maximum(support, 1)
-    precision = right / np.maximum(predicted, 1)
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    has_videos = support > 0
-    return {
-        "mean_class_accuracy": float(recall[has_videos].mean()) if has_videos.any() else 0.0,
-        "macro_f1": float(f1[has_videos].mean()) if has_videos.any() else 0.0,
-        "labels": list(labels),
-        "per_class": {
-            label: {
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "support": int(support[index]),
-                "num_failed": int(num_failed[index]),
-            }
-            for index, label in enumerate(labels)
-        },
-        "confusion": confusion.tolist(),
     }
 
 

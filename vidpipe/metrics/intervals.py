@@ -1,0 +1,109 @@
+"""How far a share can be trusted: intervals of shares over videos that may belong together, and paired tests.
+
+Videos of a group (one film, one camera) are right or wrong together, so they count for less than as many independent
+ones. `effective_videos` says for how many: the number of independent videos whose share would vary as much. All
+intervals here are of that number.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+def wilson_interval(num_right: float, num_videos: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Where the true share lies, with that confidence, when `num_right` of `num_videos` independent ones are right.
+
+    Wilson's score interval (1927); never outside 0 to 1. Videos of a group are not independent: then it is too small,
+    see `share_interval`.
+    """
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = num_right / num_videos
+    centre = share + z * z / (2 * num_videos)
+    half = z * math.sqrt(share * (1 - share) / num_videos + z * z / (4 * num_videos**2))
+    scale = 1 + z * z / num_videos
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def effective_videos(spread: float, influences: np.ndarray, groups: np.ndarray | None) -> float:
+    """How many independent videos, of which one varies by `spread`, tell as much as these.
+
+    `influences` (V,) is by how much each video moves the figure, from its mean: (right - share) / V for a share, where
+    the spread is share (1 - share). `groups` (V,) are whole numbers; None: every video by itself. The variance is that
+    of the groups' sums, with Student's t for their number (Korn and Graubard 1998); it is never taken for less than
+    that of independent videos. Where it cannot be told, since all videos agree, a group counts as one video.
+    """
+    num_videos = len(influences)
+    alone = float((influences**2).sum())
+    if groups is None:
+        return min(float(num_videos), spread / alone) if alone > 0 else float(num_videos)
+    sizes = np.bincount(groups)
+    sizes = sizes[sizes > 0].astype(float)
+    num_groups = len(sizes)
+    if num_groups == 1:
+        return 1.0
+    sums = np.bincount(groups, weights=influences)
+    together = max(alone, num_groups / (num_groups - 1) * float((sums**2).sum()))
+    worst = num_videos**2 / float((sizes**2).sum())
+    found = min(float(num_videos), spread / together) if together > 0 and spread > 0 else worst
+    return found * _student_shrinkage(num_groups - 1)
+
+
+def share_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """The 95 % interval of the share of `right` (V,): Wilson's, of the effective number of videos."""
+    share = float(right.mean())
+    effective = effective_videos(share * (1 - share), (right - share) / len(right), groups)
+    return wilson_interval(share * effective, effective)
+
+
+def class_mean_interval(right: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """The 95 % interval of the mean over classes of the share that is right, by the same rule."""
+    support = np.bincount(truth)
+    recall = np.bincount(truth, weights=right) / np.maximum(support, 1)
+    num_classes = int((support > 0).sum())
+    share = float(recall[support > 0].mean())
+    influences = (right - recall[truth]) / (support[truth] * num_classes)
+    effective = effective_videos(share * (1 - share), influences, groups)
+    return wilson_interval(share * effective, effective)
+
+
+def paired_difference(now: np.ndarray, before: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
+    """Two answers to the same videos, right or not (V,): the difference of their shares with its 95 % interval, and
+    McNemar's exact test.
+
+    The interval is that of Bonett and Price (2012) for paired shares, of the effective number of videos. McNemar's test
+    asks whether the videos on which just one is right fall as evenly as a coin; it takes videos for independent.
+    """
+    from scipy.stats import binomtest
+
+    better, worse = int((now & ~before).sum()), int((~now & before).sum())
+    differences = now.astype(float) - before
+    mean, num_videos = float(differences.mean()), len(differences)
+    effective = effective_videos(float(differences.var()), (differences - mean) / num_videos, groups)
+    scale = effective / num_videos
+    gained, lost = (better * scale + 1) / (effective + 2), (worse * scale + 1) / (effective + 2)
+    half = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.sqrt(
+        (gained + lost - (gained - lost) ** 2) / (effective + 2)
+    )
+    return {
+        "num_better": better,
+        "num_worse": worse,
+        "num_both_right": int((now & before).sum()),
+        "num_both_wrong": int((~now & ~before).sum()),
+        "difference": mean,
+        "difference_ci": [max(-1.0, gained - lost - half), min(1.0, gained - lost + half)],
+        "mcnemar_p": float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0,
+    }
+
+
+def _student_shrinkage(degrees: int) -> float:
+    """(z / t)²: with few groups their variance is itself uncertain."""
+    from scipy.stats import t
+
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    return float(z / t.ppf(0.5 + CONFIDENCE / 2, degrees)) ** 2
