@@ -49,6 +49,21 @@ ALLOWED: dict[str, set[str]] = {
         *("checkpoints", "clip_blocks", "clip_model", "delivery", "errors", "guard", "manifest", "metrics", "storage"),
         "transfer",
     },
+    "answers": {"metrics"},
+    "report": {
+        *(
+            "answers",
+            "checkpoints",
+            "clip_blocks",
+            "config",
+            "contact_sheet",
+            "delivery",
+            "guard",
+            "ledger",
+            "manifest",
+        ),
+        *("metrics", "predictions", "run_file", "spec", "storage", "transfer"),
+    },
     "cli": {"errors"},
 }
 # Settings and flags: read by --help, so without the heavy libraries.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import tyro
 
-from vidpipe.config import IndexConfig, PredictConfig, PreprocessConfig, TrainConfig
+from vidpipe.config import EvaluateConfig, IndexConfig, PredictConfig, PreprocessConfig, TrainConfig
 from vidpipe.errors import ERROR_CODES
 from vidpipe.ledger import STATUS_COLUMNS, Ledger
 from vidpipe.make_parts import PartSettings, make_parts
@@ -21,7 +21,13 @@ from vidpipe.synthetic import generate_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-CONFIGS = {"index": IndexConfig, "preprocess": PreprocessConfig, "train": TrainConfig, "predict": PredictConfig}
+CONFIGS = {
+    "index": IndexConfig,
+    "preprocess": PreprocessConfig,
+    "train": TrainConfig,
+    "predict": PredictConfig,
+    "evaluate": EvaluateConfig,
+}
 
 
 def blocks(language: str) -> list[str]:

@@ -1,8 +1,17 @@
 """One frozen dataclass a job, checked when built. Imports neither torch nor ray: --help answers at once."""
 
+from vidpipe.config.evaluate import EvaluateConfig
 from vidpipe.config.index import VIDEO_SUFFIXES, IndexConfig, Layout
 from vidpipe.config.predict import PredictConfig
 from vidpipe.config.preprocess import PreprocessConfig
 from vidpipe.config.train import TrainConfig
 
-__all__ = ["VIDEO_SUFFIXES", "IndexConfig", "Layout", "PredictConfig", "PreprocessConfig", "TrainConfig"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "EvaluateConfig",
+    "IndexConfig",
+    "Layout",
+    "PredictConfig",
+    "PreprocessConfig",
+    "TrainConfig",
+]

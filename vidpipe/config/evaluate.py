@@ -1,0 +1,46 @@
+"""Settings of jobs/evaluate.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Say how good predictions are, or what they are where nobody knows the truth: a page to look at, and tables."""
+
+    predictions: tyro.conf.Positional[str]
+    """The output of jobs/predict.py."""
+    output: str
+    """Folder or prefix for report.html, report.json and thresholds.json."""
+    manifest: str | None = None
+    """Manifest with the true labels (from jobs/index.py). Without it: label mix, scores, failures, rates."""
+    split: Literal["train", "val", "test", "unused", "all"] | None = None
+    """Videos to evaluate (default: test where the manifest has it, else val, else all)."""
+    against: str | None = None
+    """Predictions of another checkpoint on the same videos: what got better, what got worse."""
+    drift_from: str | None = None
+    """Predictions of another night: did labels, scores, failures change? Rows that were there then are not of now."""
+    checkpoint: str | None = None
+    """The checkpoint, for its training curves (default: where the predictions say it was)."""
+    precision: float = 0.95
+    """Precision that the thresholds of thresholds.json reach, label by label."""
+    min_videos: int = 10
+    """Videos at or above a threshold for it to be trusted; a label with fewer has none."""
+    strips: int = 12
+    """Videos that each list of the page shows as film strips; 0 decodes none."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.precision <= 1:
+            raise ValueError(f"precision must be above 0 and at most 1, got {self.precision}")
+        if self.min_videos < 1:
+            raise ValueError(f"min_videos must be 1 or more, got {self.min_videos}")
+        if not 0 <= self.strips <= 50:
+            raise ValueError(f"strips must be from 0 to 50, got {self.strips}; each takes about 60 KB of the page")
+        if self.manifest is None:
+            for name in ("split", "against"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs the true labels; give --manifest, or drop --{name}")
