@@ -130,6 +130,7 @@ def test_against_another_checkpoint_lists_what_got_better_and_worse(tmp_path):
     assert [entry["url"] for entry in against["better"]] == ["/v/0.mp4", "/v/2.mp4"]
     assert against["worse"][0]["before"] == "run"
     assert "Got worse" in page
+    assert "had none" in page  # of the video that failed then
 
 
 def test_rows_that_were_there_the_other_night_are_not_new(tmp_path):

@@ -28,7 +28,7 @@ def training_charts(epochs: Sequence[dict[str, Any]], best_epoch: int | None, sp
         ax.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
         _epochs(ax, numbers, best_epoch)
         last = epochs[-1]
-        said = f"Loss over {len(epochs)} epochs: training {last['train_loss']:.3f} at the end"
+        said = f"Loss over {len(epochs)} epochs: training {last['train_loss'] or float('nan'):.3f} at the end"
         loss = chart(
             "loss", "Loss", ax, said, "Of the training clips while they are learned, and of the evaluated ones."
         )

@@ -117,6 +117,7 @@ def _ledger(clips: str | None) -> Ledger | None:
     if clips is None:
         return None
     try:
-        return open_ledger(clips)
-    except (OSError, ValueError):  # the clips of the training were removed, or are out of reach
+        with storage_errors(clips):
+            return open_ledger(clips)
+    except ValueError:  # the clips of the training were removed, or are out of reach
         return None

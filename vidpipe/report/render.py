@@ -160,7 +160,6 @@ def film_group(name: str, found: list[dict[str, Any]], strips: dict[str, FilmStr
     title, lead = GROUPS[name]
     films = [
         {
-            "before": None,
             **entry,
             "outcome_index": OUTCOMES.index(entry["outcome"]),
             "strip": None if strips is None else strips[entry["video_id"]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,8 @@ def _read(url: str, wanted_id: str) -> Training:
                 f"{folder} holds checkpoint {found_id}, and the predictions are by {wanted_id}; give the one that made "
                 "them as --checkpoint, or predict again"
             )
-        beside = next((each for each in (url, join(url, "..")) if "history.json" in file_names(each)), None)
+        above = folder.rstrip("/").rpartition("/")[0]
+        beside = next((each for each in (url, above) if each and "history.json" in file_names(each)), None)
         if beside is None:
             return Training(facts, [], None, [f"No training curves: there is no history.json beside {folder}."])
         history = json.loads(read_buffer(join(beside, "history.json")).to_pybytes())
@@ -68,9 +70,12 @@ def _read(url: str, wanted_id: str) -> Training:
 
 def _epoch(entry: dict[str, Any], split: str) -> dict[str, Any]:
     measured = entry.get(split, {})
-    return {"epoch": entry["epoch"], "train_loss": entry["train_loss"]} | {
+    figures = {"train_loss": entry["train_loss"]} | {
         f"val_{name}": measured.get(name) for name in ("loss", "top1", "top5")
     }
+    # A loss that diverged is a gap in the curve; JSON has no NaN.
+    finite = {name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()}
+    return {"epoch": entry["epoch"], **finite}
 
 
 def leakage(videos: JoinedVideos, training: Training) -> list[str]:
@@ -83,8 +88,9 @@ def leakage(videos: JoinedVideos, training: Training) -> list[str]:
     seen_ids, seen_groups, source = table.filter(pc.equal(table["split"], split))["video_id"], None, "the manifest"
     if training.clips is not None:
         try:
-            status = open_ledger(training.clips).read(["video_id", "split", "group"])
-        except (OSError, ValueError):
+            with storage_errors(training.clips):
+                status = open_ledger(training.clips).read(["video_id", "split", "group"])
+        except ValueError:  # removed, or out of reach
             pass
         else:
             seen = status.filter(pc.equal(status["split"], split))
