@@ -88,3 +88,16 @@ def test_each_frame_goes_through_the_backbone_once_over_all_epochs_and_heads(
     train_head(clips, tmp_path, mlp_sizes=(32,), dropout=0.0)
     assert sum(frames_through_backbones) == num_frames
     assert sorted((tmp_path / "features").iterdir()) == kept
+
+
+def test_clips_in_another_order_go_through_the_backbone_again(
+    clips: str, frames_through_backbones: list[int], tmp_path: Path
+):
+    expected = train_head(clips, tmp_path)["metrics"]
+    [kept] = (tmp_path / "features").glob("val-*")
+    table = pq.read_table(kept)
+    pq.write_table(table.take(list(range(len(table)))[::-1]), kept)
+    frames_through_backbones.clear()
+    shutil.rmtree(tmp_path / "state")
+    assert train_head(clips, tmp_path)["metrics"] == expected
+    assert sum(frames_through_backbones) == len(table)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from labelled_clips import write_clips
+from rank_group import tiny_config, train_alone
 
 from vidpipe.training.saved_state import TrainState, load_state, newest_state, save_state, state_names
 
@@ -48,6 +51,28 @@ def test_without_any_whole_state_a_run_begins_anew(tmp_path: Path):
     for name in save_three(tmp_path):
         (tmp_path / "state" / name).write_bytes(b"")
     assert newest_state(str(tmp_path)) is None
+
+
+def test_short_epochs_of_a_large_model_are_not_all_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writing takes a tenth of the time at most, and what is left at the end is the same."""
+    clips = write_clips(tmp_path / "clips", {"train": 12, "val": 6})
+    calm = tiny_config(clips, tmp_path / "calm", epochs=12)
+    expected = train_alone(calm)
+    written: list[int] = []
+
+    def save_slowly(output: str, content: TrainState) -> None:
+        written.append(content.epoch)
+        time.sleep(1.0)
+        save_state(output, content)
+
+    monkeypatch.setattr("vidpipe.training.trainer.save_state", save_slowly)
+    large = tiny_config(clips, tmp_path / "large", epochs=12)
+    assert train_alone(large) == expected
+    assert (written[0], written[-1]) == (1, 12)
+    assert len(written) < 12
+    for name in ("best", "last"):
+        weights = [(tmp_path / run / name / "model.safetensors").read_bytes() for run in ("large", "calm")]
+        assert weights[0] == weights[1]
 
 
 class Bomb:

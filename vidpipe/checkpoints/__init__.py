@@ -49,7 +49,8 @@ def save_checkpoint(url: str, model: VideoModel, facts: CheckpointFacts) -> str:
     tensors = {model.file_name(name): tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder, WEIGHTS_FILE)
-        safetensors.torch.save_file(tensors, local, metadata={"format": "pt"})
+        # save_file would make a file that only its owner may read.
+        local.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         sha256 = {WEIGHTS_FILE: hashlib.sha256(local.read_bytes()).hexdigest()}
         beside = _files_beside(model, facts)
         if CONFIG_FILE in beside:

@@ -69,14 +69,14 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
 
 
 def _paint(frame: np.ndarray, shape: str, colour: np.ndarray, x: float, y: float, radius: float, angle: float) -> None:
-    """Draw one shape into a frame, edges smoothed, with an off-centre dark mark that shows how it is turned."""
+    """Draw one shape into a frame, edges smoothed, one half of it dark, which shows how it is turned."""
     top, left = int(y - radius), int(x - radius)
     patch = frame[top : int(y + radius) + 2, left : int(x + radius) + 2]
     dy, dx = np.ogrid[top : top + patch.shape[0], left : left + patch.shape[1]]
     cos, sin = math.cos(angle) / radius, math.sin(angle) / radius
     u, v = (dx - x) * cos + (dy - y) * sin, (dy - y) * cos - (dx - x) * sin
-    mark = 0.25 - np.hypot(u, v + 0.4)
-    for distance, paint in ((SHAPES[shape](u, v), colour), (mark, np.zeros(3))):
+    inside = SHAPES[shape](u, v)
+    for distance, paint in ((inside, colour), (np.minimum(inside, -0.1 - v), np.zeros(3))):
         alpha = (distance * radius + 0.5).clip(0, 1)[..., None]
         patch[:] = patch * (1 - alpha) + paint * alpha
 

@@ -69,7 +69,7 @@ def features_of(
 ) -> FeatureReader:  # fmt: skip
     """The features of a split on every rank: read when an earlier run kept them, computed by all ranks otherwise."""
     url = join(output, FOLDER, f"{name}.parquet")
-    if ranks.from_first(f"{name}.parquet" not in file_names(join(output, FOLDER))):
+    if ranks.from_first(ranks.is_first and not are_kept(url, rows)):
         reader = FrameReader(rows, cache_bytes, pin_memory=ranks.device.type == "cuda")
         backbone = FeaturesOf(model)
         found = split_logits(backbone, rows, reader, views, ranks, batch_size=batch_size, precision=precision)
@@ -78,6 +78,16 @@ def features_of(
             logger.info("%d clips went through the frozen backbone once: %s", len(rows), url)
         ranks.from_first(None)  # the others wait until the file is there
     return FeatureReader(read_features(url, rows))
+
+
+def are_kept(url: str, rows: ClipRows) -> bool:
+    """Whether the file is there and has just these rows: parts that were rewritten come in another order."""
+    folder, _, name = url.rpartition("/")
+    if name not in file_names(folder):
+        return False
+    table = pq.read_table(pa.BufferReader(read_buffer(url)), columns=["video_id", "clip_index"])
+    clip_index = table["clip_index"].to_numpy()
+    return table["video_id"].to_pylist() == rows.video_ids.tolist() and np.array_equal(clip_index, rows.clip_index)
 
 
 def write_features(url: str, rows: ClipRows, features: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -92,8 +102,6 @@ def write_features(url: str, rows: ClipRows, features: np.ndarray, shape: tuple[
 def read_features(url: str, rows: ClipRows) -> torch.Tensor:
     """Features of the rows of a split, (N, *shape) float32."""
     table = pq.read_table(pa.BufferReader(read_buffer(url)))
-    if table["video_id"].to_pylist() != rows.video_ids.tolist():
-        raise RuntimeError(f"{url} holds features of other clips; remove it")
     shape = json.loads(table.schema.metadata[SHAPE_KEY])
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     assert len(flat) == len(rows) * math.prod(shape)

@@ -102,25 +102,32 @@ def run_epoch(trainer: Trainer, trackers: list[Tracker]) -> bool:
 
 
 def end_epoch(trainer: Trainer) -> None:
-    """Keep the weights if they are the best, write the checkpoints, and at last the state: it ends the epoch.
+    """Keep the weights if they are the best; write the checkpoints, and at last the state, when that is worth its time.
 
-    A run killed before the state is written does the end of this epoch again, and the checkpoints with it.
+    A run killed before the state is written does the epochs since the last one again, and the checkpoints with them.
     """
     config, state = trainer.config, trainer.state
-    is_best = best_epoch(state.history, config.best_by) == len(state.history) - 1
-    if is_best:
-        state.best = {name: value.detach().clone() for name, value in trainer.evaluated.state_dict().items()}
-    if trainer.ranks.is_first:
-        write_history(trainer, {})
-        metrics = {config.val_split: state.history[-1][config.val_split]}
-        write_checkpoint(trainer, "last", trainer.evaluated.state_dict(), metrics)
-        if is_best:
-            write_checkpoint(trainer, "best", state.best, metrics)
     losses = [entry["monitor"]["loss"] for entry in state.history]
+    if best_epoch(state.history, config.best_by) == len(state.history) - 1:
+        state.best = {name: value.detach().clone() for name, value in trainer.evaluated.state_dict().items()}
+    last = {name: value.detach().clone() for name, value in trainer.evaluated.state_dict().items()}
     if config.plateau_best and state.epoch in plateau_epochs(losses, config.plateau_patience):
         trainer.model.load_state_dict(state.best)
     state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
-    trainer.save()
+    if trainer.ranks.is_first:
+        write_history(trainer, {})
+    if is_finished(trainer) or trainer.is_worth_saving:
+        trainer.save(lambda: write_checkpoints(trainer, last))
+
+
+def write_checkpoints(trainer: Trainer, last: dict[str, torch.Tensor]) -> None:
+    """Write OUT/last, and OUT/best unless that epoch's is there."""
+    config, state = trainer.config, trainer.state
+    best = state.history[best_epoch(state.history, config.best_by)]
+    write_checkpoint(trainer, "last", last, {config.val_split: state.history[-1][config.val_split]})
+    if trainer.best_written != best["epoch"]:
+        write_checkpoint(trainer, "best", state.best, {config.val_split: best[config.val_split]})
+        trainer.best_written = best["epoch"]
 
 
 def evaluated(trainer: Trainer, split: str, temperature: float | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,9 @@ class Trainer:
             self.source.net.compile()
         self.net = self._distributed(self.source.net)
         self.state = TrainState()
-        self._saved_s = time.monotonic()
+        self.best_written: int | None = None
+        """The epoch of the best checkpoint that this process wrote."""
+        self._saved_s, self._save_cost_s = time.monotonic(), 0.0
 
     def _distributed(self, net: nn.Module) -> nn.Module:
         if self.ranks.num_ranks == 1:
@@ -155,16 +157,23 @@ class Trainer:
         text = f"{self.config.seed} {number} {self.ranks.rank}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
-    def save(self) -> None:
-        """Write the state; the first rank's is everybody's."""
+    @property
+    def is_worth_saving(self) -> bool:
+        """Writing took less than a tenth of the time that it would save now: large models have short epochs, too."""
+        return time.monotonic() - self._saved_s >= 10 * self._save_cost_s
+
+    def save(self, write_checkpoints: Callable[[], None] = lambda: None) -> None:
+        """Write the state, after the checkpoints that go with it; the first rank's is everybody's."""
+        start_s = time.monotonic()
+        if self.ranks.is_first:
+            write_checkpoints()
+            state = self.state
+            state.model, state.optimizer = self.model.state_dict(), self.optimizer.state_dict()
+            state.scaler = self.scaler.state_dict()
+            state.average = self.average.state_dict() if self.average is not None else {}
+            save_state(self.config.output, state)
         self._saved_s = time.monotonic()
-        if not self.ranks.is_first:
-            return
-        state = self.state
-        state.model, state.optimizer = self.model.state_dict(), self.optimizer.state_dict()
-        state.scaler = self.scaler.state_dict()
-        state.average = self.average.state_dict() if self.average is not None else {}
-        save_state(self.config.output, state)
+        self._save_cost_s = self._saved_s - start_s
 
     def load(self, state: TrainState) -> None:
         self.state = state

@@ -49,14 +49,14 @@ class ClipTransform:
         if self.views.resize_short is None and (frame[0] < self.size[0] or frame[1] < self.size[1]):
             raise ValueError(
                 f"frames of {_text(frame)} are too small for the model's {_text(self.size)}; preprocess again with "
-                f"--size {_text(self.size)}, or set resize_short {max(self.size)} to enlarge them"
+                f"--size {_text(self.size)}, or give --views.resize-short {max(self.size)} to enlarge them"
             )
         scaled = self._covering("resize_short", frame, self.views.resize_short)
         crops = self.views.crops
         if len({crop_box(scaled, self.size, crops, index) for index in range(crops)}) < crops:
             raise ValueError(
                 f"crops {crops} of {_text(self.size)} are not all different in frames that come to {_text(scaled)}; "
-                f"set fewer crops, or a resize_short above {max(self.size)}"
+                f"give fewer --views.crops, or --views.resize-short above {max(self.size)}"
             )
         if self.augment.short_side is not None:
             for side in self.augment.short_side:
@@ -64,7 +64,7 @@ class ClipTransform:
         elif self.augment.crop == "random" and scaled == self.size:
             raise ValueError(
                 f"crop random has nothing to choose: the frames come to {_text(scaled)}, the crop's own size; "
-                f"set short_side, or a resize_short above {max(self.size)}, or choose crop resized"
+                f"give --short-side, or --views.resize-short above {max(self.size)}, or --crop resized"
             )
 
     def view(self, frames: torch.Tensor, crop_index: int = 0) -> torch.Tensor:
