@@ -95,7 +95,8 @@ class TrainConfig:
     max_failures: int = 3
     """Lost workers or nodes after which the job gives up; each time it goes on from its last state."""
     checkpoint_every_s: float = 600.0
-    """Seconds between two states within an epoch; one is written after each epoch in any case."""
+    """Seconds between two states within an epoch; one is written after an epoch, too, unless the one before took more
+    than a tenth of the time since."""
     cache_mb: int = 4096
     """Memory of a worker for frames that it read: clips that fit are read once, not every epoch."""
     restart: bool = False
