@@ -38,7 +38,8 @@ $(RECIPES): recipe-%: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/$*-*.sh
 
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/unit
+	$(BIN)/python -m pytest --ignore tests/unit
 
 lint: setup
 	$(BIN)/ruff check .

@@ -324,11 +324,11 @@ def test_as_many_seeds_as_clips_are_needed():
     [
         ((4, 8, 8, 3), {"num_frames": 8}, {}, {}, ["4 frames", "takes 8", "--num-frames 8"]),
         ((4, 8, 8, 3), {"min_frames": 6}, {}, {}, ["4 frames", "takes 6", "--num-frames 6"]),
-        ((4, 6, 8, 3), {}, {}, {}, ["6x8", "too small", "8x8", "--size 8x8", "resize_short 8"]),
+        ((4, 6, 8, 3), {}, {}, {}, ["6x8", "too small", "8x8", "--size 8x8", "--views.resize-short 8"]),
         ((4, 9, 9, 3), {}, {"resize_short": 7}, {}, ["resize_short 7", "7x7", "8x8", "8 or more"]),
-        ((4, 9, 9, 3), {}, {"crops": 3}, {}, ["crops 3", "8x8", "fewer crops", "resize_short above 8"]),
-        ((4, 9, 20, 3), {}, {"crops": 5}, {}, ["crops 5", "8x17", "fewer crops", "resize_short above 8"]),
-        ((4, 9, 9, 3), {}, {}, {"crop": "random"}, ["crop random", "8x8", "short_side", "crop resized"]),
+        ((4, 9, 9, 3), {}, {"crops": 3}, {}, ["crops 3", "8x8", "fewer --views.crops", "--views.resize-short above 8"]),
+        ((4, 9, 20, 3), {}, {"crops": 5}, {}, ["crops 5", "8x17", "fewer --views.crops", "--views.resize-short above 8"]),
+        ((4, 9, 9, 3), {}, {}, {"crop": "random"}, ["crop random", "8x8", "--short-side", "--crop resized"]),
         ((4, 9, 9, 3), {}, {}, {"short_side": (7, 9)}, ["short_side 7", "7x7", "8x8", "8 or more"]),
     ],
 )
