@@ -79,8 +79,8 @@ def test_what_a_reader_must_know_is_said(tmp_path):
         ["run", "run", "walk", "swim", None])]  # fmt: skip
     report, page = evaluated(tmp_path, rows, truth)
     said = " ".join([*report["warnings"], *report["protocol"]])
-    assert "2 videos of the manifest have no prediction" in said
-    assert "1 video of 1 label that the checkpoint does not know (first: swim)" in said
+    assert "Without a prediction: 2 videos" in said
+    assert "Never right: 1 video of 1 label unknown to the checkpoint (first: swim)" in said
     assert "1 group" in said
     assert "Split val: 4 videos with a true label" in said
     assert "Left out: 1 without a true label, 1 predicted, but not among these." in said
@@ -93,7 +93,7 @@ def test_rows_of_another_checkpoint_are_not_this_ones_answers(tmp_path):
     write_predictions(tmp_path / "predicted", LABELS, [answer("/v/0.mp4", "run", 0.9)], checkpoint=("0ther", "/m"))
     report, _ = evaluated(tmp_path, [answer("/v/1.mp4", "run", 0.9)])
     assert report["counts"]["num_videos"] == 1
-    assert "1 row of the predictions by another checkpoint" in report["warnings"][0]
+    assert "1 row of the predictions by other checkpoints" in report["warnings"][0]
 
 
 def test_without_truth_the_page_tells_of_labels_scores_and_failures(tmp_path):
@@ -217,8 +217,10 @@ def test_ten_thousand_videos_of_four_hundred_classes_make_a_small_page(tmp_path)
 
 def test_film_strips_are_frames_of_the_video_or_say_why_there_are_none(generated):
     good = str(generated["h264_mp4"])
+    changed = {"video_id": "d", "url": good, "version": "of another day"}
     strips = film_strips(
         [
+            changed,
             {"video_id": "a", "url": good},
             {"video_id": "b", "url": "/not/there.mp4"},
             {"video_id": "c", "url": __file__},
@@ -229,6 +231,8 @@ def test_film_strips_are_frames_of_the_video_or_say_why_there_are_none(generated
     assert strips["a"].frames[0][0].startswith("data:image/jpeg;base64,")
     assert strips["a"].size_px == (192, 144)  # 128x96, without bars
     assert [time_s for _, time_s in strips["a"].frames] == sorted(time_s for _, time_s in strips["a"].frames)
+    assert strips["a"].note is None
+    assert "changed since it was predicted" in strips["d"].note
     assert "not_found" in strips["b"].note
     assert "cannot be decoded any more" in strips["c"].note
 

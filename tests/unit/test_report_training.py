@@ -73,7 +73,7 @@ def test_the_curves_are_those_of_the_training(tmp_path, trained, place):
 def test_videos_that_were_trained_on_are_told_of(tmp_path, trained):
     folder, identity = trained
     report = evaluated(tmp_path, (identity, str(folder)), ["train-000", "train-001", "val-000"], split="test")
-    assert "2 of these 3 videos were trained on (split train of" in report["warnings"][0]
+    assert "Trained on: 2 of these 3 videos (split train of" in report["warnings"][0]
 
 
 def test_where_the_checkpoint_is_gone_the_report_says_so(tmp_path, trained):

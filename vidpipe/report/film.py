@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,25 +41,30 @@ class FilmStrip:
 
 
 def film_strips(videos: Iterable[dict[str, Any]], clips: str | None) -> dict[str, FilmStrip]:
-    """A strip for each video (`video_id`, `url`), by its id; `clips` is a preprocess output that may know them."""
-    once = {video["video_id"]: video["url"] for video in videos}
+    """A strip for each video (`video_id`, `url`, `version`), by its id; `clips`: a preprocess output, if any."""
+    once = {video["video_id"]: video for video in videos}
     ledger = _ledger(clips)
     with spool_folder() as folder, Guard(
         STRIP, time_limit_s=TIME_LIMIT_S, memory_limit_bytes=MEMORY_LIMIT_BYTES
     ) as guard:  # fmt: skip
         rows, strips = _found(once)
         for delivery in deliveries(rows, guard, folder):
-            strips[delivery.video["video_id"]] = _decoded(delivery)
+            video_id, version = delivery.video["video_id"], delivery.video["version"]
+            strip = _decoded(delivery)
+            if strip.frames and once[video_id].get("version") not in (None, version):
+                strip = replace(strip, note="The video changed since it was predicted: these are frames of today.")
+            strips[video_id] = strip
     for video_id, strip in strips.items():
         if not strip.frames and ledger is not None:
             strips[video_id] = _kept(video_id, strip, ledger)
     return strips
 
 
-def _found(urls: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, FilmStrip]]:
+def _found(videos: dict[str, dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, FilmStrip]]:
     """Manifest rows of the videos as they are now, and strips that say why for those whose storage is out of reach."""
     rows, strips = [], {}
-    for video_id, url in urls.items():
+    for video_id, video in videos.items():
+        url = video["url"]
         try:
             with storage_errors(url):
                 info = file_info(url)

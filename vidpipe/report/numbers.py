@@ -22,7 +22,7 @@ WRONG = OUTCOMES.index("wrong")
 def entries(videos: JoinedVideos, rows: np.ndarray, other: JoinedVideos | None = None) -> list[dict[str, Any]]:
     """Some videos one by one; `other` are the same videos in the same order, by another checkpoint."""
     answers, outcomes = videos.answers, videos.outcomes
-    table = videos.table.select(["video_id", "url", "error_code"]).take(pa.array(rows)).to_pylist()
+    table = videos.table.select(["video_id", "url", "version", "error_code"]).take(pa.array(rows)).to_pylist()
     found = []
     for row, video in zip(rows.tolist(), table, strict=True):
         truth, best = int(answers.truth[row]), int(answers.best[row])

@@ -39,14 +39,14 @@ def render(report: dict[str, Any], videos: JoinedVideos, strips: dict[str, FilmS
     metrics = report["metrics"]
     files = resources.files("vidpipe.report") / "page"
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text()),
+        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text("utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"pct": percent, "count": "{:,}".format, "short": shortened, "below": below}
-    script = (files / "page.js").read_text()
+    script = (files / "page.js").read_text("utf-8")
     listed = listed_rows(videos)
     folder = common_folder(videos.table["url"].to_pylist())
     lists = report["shown"] | ({} if report["against"] is None else _of(report["against"], "better", "worse"))
@@ -69,7 +69,7 @@ def render(report: dict[str, Any], videos: JoinedVideos, strips: dict[str, FilmS
         run_facts=run_facts(report["run"]),
         settings_text=json.dumps({name: report[name] for name in ("settings", "versions", "checkpoint")}, indent=1),
         videos_data=videos_data(videos, listed, folder, has_truth=metrics is not None),
-        css=Markup((files / "page.css").read_text()),
+        css=Markup((files / "page.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )

@@ -99,13 +99,12 @@ def leakage(videos: JoinedVideos, training: Training) -> list[str]:
     found = []
     if num := pc.sum(trained).as_py():
         found.append(
-            f"{num} of these {len(table)} videos were trained on (split {split} of {source}): the numbers flatter."
+            f"Trained on: {num:,} of these {len(table):,} videos (split {split} of {source}). The numbers flatter."
         )
     if seen_groups is not None:
         kin = pc.and_(pc.is_in(table["group"], value_set=seen_groups.combine_chunks()), pc.is_valid(table["group"]))
         if num := pc.sum(pc.and_not(kin, trained)).as_py():
             found.append(
-                f"{num} of these {len(table)} videos share a group with videos that were trained on: "
-                "the numbers flatter."
+                f"Of a group that was trained on: {num:,} of these {len(table):,} videos. The numbers flatter."
             )
     return found

@@ -83,25 +83,23 @@ def warnings(
     """What a reader must know before believing the numbers."""
     answers, found = videos.answers, []
     if num_other_rows:
-        found.append(
-            f"{plural(num_other_rows, 'row')} of the predictions by another checkpoint or with other settings left out."
-        )
+        found.append(f"Left out: {plural(num_other_rows, 'row')} of the predictions by other checkpoints or settings.")
     if split is None:
         return found
     found += leakage(videos, training)
     if num := int(answers.missing.sum()):
-        found.append(f"{plural(num, 'video')} of the manifest have no prediction, and count as wrong.")
+        found.append(f"Without a prediction: {plural(num, 'video')} of the manifest; each counts as wrong.")
     strangers = answers.labels[len(facts.labels) :]
     if strangers:
         num = int((answers.truth >= len(facts.labels)).sum())
         found.append(
-            f"{plural(num, 'video')} of {plural(len(strangers), 'label')} that the checkpoint does not know "
-            f"(first: {strangers[0]}) cannot be right."
+            f"Never right: {plural(num, 'video')} of {plural(len(strangers), 'label')} unknown to the checkpoint "
+            f"(first: {strangers[0]})."
         )
     table = videos.table
     changed = pc.sum(pc.not_equal(table["version"], table["listed_version"])).as_py() or 0
     if changed:
-        found.append(f"{plural(changed, 'video')} changed since they were predicted, or since the manifest was made.")
+        found.append(f"Changed between prediction and manifest: {plural(changed, 'video')}.")
     if answers.num_groups is not None and answers.num_groups < FEW_GROUPS:
         found.append(f"The videos come from {plural(answers.num_groups, 'group')}: intervals of so few are rough.")
     return found
