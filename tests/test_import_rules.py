@@ -32,7 +32,12 @@ ALLOWED: dict[str, set[str]] = {
     "parts": {"guard", "spec", "storage", "transfer"},
     "journal": {"storage", "transfer"},
     "ledger": {"journal", "parts", "spec", "transfer"},
-    "predictions": {"journal", "spec", "storage", "transfer", "transform_spec"},
+    "predictions": {
+        *("checkpoints", "clip_blocks", "clip_model", "config", "journal", "label_video", "ledger", "manifest"),
+        *("metrics", "progress", "run_file", "spec", "storage", "transfer", "transform_spec"),
+    },
+    "task_cutting": set(),
+    "pools": set(),
     "clips": {"ledger", "parts", "spec", "storage", "transfer"},
     "delivery": {"errors", "guard", "ranges", "spec", "transfer"},
     "make_parts": {"delivery", "guard", "parts", "spec", "storage", "transfer"},

@@ -72,7 +72,7 @@ def test_with_the_real_set_the_settings_are_those_of_the_tutorial(script: Path, 
     assert jobs["preprocess"].source == jobs["index"].output
     assert jobs["train"].clips == jobs["preprocess"].output
     if "predict" in jobs:
-        assert (jobs["predict"].video, jobs["predict"].checkpoint) == ("unseen.avi", jobs["train"].output)
+        assert (jobs["predict"].source, jobs["predict"].checkpoint) == ("unseen.avi", jobs["train"].output)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

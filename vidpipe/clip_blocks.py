@@ -10,6 +10,7 @@ Imports no torch: the processes that decode do without it.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +133,28 @@ def _frames_in_chunk(chunk: pa.BinaryArray, spec: ClipSpec) -> np.ndarray:
     data = np.frombuffer(chunk.buffers()[2], np.uint8)
     data.flags.writeable = False
     return data[offsets[0] : offsets[-1]].reshape(-1, *spec.shape)
+
+
+def answered_rows(
+    block: pa.Table, logits: np.ndarray | None, features: np.ndarray | None, *, began_at: float, model_s: float
+) -> pa.Table:
+    """What comes back from a model: the rows of its block with `logits` (N, …) and `features` (N, …) of the N clips in
+    the place of their frames. What the block cost stands in its first row, in seconds: of work, and of the clock."""
+    is_clip = block["clip_index"].to_numpy() != CLOSING_INDEX
+    columns = {name: block[name] for name in BLOCK_SCHEMA.names if name != "frames"}
+    columns |= {"logits": _lists(logits, is_clip), "features": _lists(features, is_clip)}
+    for name, value in {"model_s": model_s, "began_at": began_at, "ended_at": time.time()}.items():
+        columns[name] = np.append(value, np.zeros(len(block) - 1))
+    return pa.table(columns)
+
+
+def _lists(values: np.ndarray | None, is_there: np.ndarray) -> pa.ListArray:
+    """A list of float32 for each row that is there, null for the others."""
+    if values is None:
+        return pa.nulls(len(is_there), pa.list_(pa.float32()))
+    flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+    offsets = np.append(0, np.cumsum(is_there * (len(flat) // len(values)))).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=pa.array(~is_there))
 
 
 class _Block:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from vidpipe.checkpoints import Checkpoint, load_checkpoint
-from vidpipe.clip_blocks import CLOSING_INDEX, frames_in
+from vidpipe.clip_blocks import CLOSING_INDEX, answered_rows, frames_in
 from vidpipe.models.base import at_least_float32
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import AugmentSpec
@@ -144,28 +145,9 @@ class BlockModel:
         self._model = ClipModel(checkpoint, **how)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """The rows of the block: `logits` (crops times labels) and `features` of clips, `closing` of closing rows;
-        `model_s`, `began_at` and `ended_at` (seconds of the clock) tell what the block cost, in its first row."""
-        is_clip = block["clip_index"].to_numpy() != CLOSING_INDEX
-        began_at, answers = time.time(), None
-        if is_clip.any():
-            answers = self._model(frames_in(block, self._clip))
-        columns = {name: block[name] for name in ("video_id", "attempt", "clip_index", "start_s", "end_s", "closing")}
-        columns["logits"] = _lists(answers.logits if answers else None, is_clip)
-        columns["features"] = _lists(answers.features if answers else None, is_clip)
-        model_s = answers.model_s if answers else 0.0
-        times = {"model_s": model_s, "began_at": began_at, "ended_at": time.time()}
-        for name, value in times.items():
-            columns[name] = np.append(value, np.zeros(len(block) - 1))
-        return pa.table(columns)
-
-
-def _lists(values: np.ndarray | None, is_there: np.ndarray) -> pa.ListArray:
-    """A list of float32 for each row that is there, null for the others."""
-    if values is None:
-        return pa.nulls(len(is_there), pa.list_(pa.float32()))
-    flat = np.ascontiguousarray(values, np.float32).reshape(-1)
-    width = len(flat) // len(values)
-    offsets = np.append(0, np.cumsum(is_there * width)).astype(np.int32)
-    mask = pa.array(~is_there)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
+        """The rows of the block as `answered_rows` makes them."""
+        began_at = time.time()
+        if pc.all(pc.equal(block["clip_index"], CLOSING_INDEX)).as_py():
+            return answered_rows(block, None, None, began_at=began_at, model_s=0.0)
+        answers = self._model(frames_in(block, self._clip))
+        return answered_rows(block, answers.logits, answers.features, began_at=began_at, model_s=answers.model_s)

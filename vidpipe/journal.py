@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vidpipe.storage import filesystem
@@ -49,61 +49,51 @@ class Journal:
     def commit(self, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Write rows; they count from the moment that the file is there, all of them at once."""
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, self.schema)
+        sink = io.BytesIO()
+        pq.write_table(table.cast(self.schema), sink, compression="zstd")
         names = self.names()
-        self._write(table.cast(self.schema), _number(names[-1]) + 1 if names else 1)
+        number = int(names[-1].split("-")[0]) + 1 if names else 1
+        digest = hashlib.blake2b(sink.getvalue(), digest_size=6).hexdigest()
+        put_bytes(sink.getvalue(), join(self.folder, f"{number:010d}-{digest}.parquet"))
+
+    def amend(self, video_ids: pa.Array, column: str, values: pa.Array) -> None:
+        """Write the rows of some videos once more, with another value in one column."""
+        rows = self.read()
+        position = pc.index_in(rows["video_id"], value_set=video_ids)
+        rows = rows.filter(pc.is_valid(position))
+        if len(rows):
+            changed = values.take(position.combine_chunks().drop_null())
+            self.commit(rows.set_column(rows.schema.get_field_index(column), column, changed))
+
+    def stale(self, column: str) -> list[str]:
+        """Files that `column` names, and that earlier rows of other videos named too: some of theirs is out of date."""
+        every = self.read_all(["video_id", column])
+        latest = latest_rows(every)
+        now = latest[column].take(pc.index_in(every["video_id"], value_set=latest["video_id"].combine_chunks()))
+        # A row that was written again as it is, as by a compaction that broke off, moves nothing.
+        moved = pc.not_equal(every[column], pc.fill_null(now, ""))
+        return sorted(set(pc.drop_null(every.filter(moved)[column]).to_pylist()) & set(latest[column].to_pylist()))
 
     def compact(self) -> None:
-        """Merge small files, and those with replaced rows, so that each video has one row for any reader.
-
-        Files are merged with those of the same metadata only: a row stays with the facts that it was written under.
-        """
-        footers = {name: self._footer(name) for name in self.names()}
-        if len(footers) < 2:
+        """Merge small files, and those with replaced rows, into one: each video has one row for any reader."""
+        sizes = {name: self._num_rows(name) for name in self.names()}
+        if len(sizes) < 2:
             return
-        kept = self._kept_rows(footers)
-        groups: dict[bytes, list[str]] = defaultdict(list)
-        for name, footer in footers.items():
-            groups[repr(sorted((footer.metadata or {}).items())).encode()].append(name)
-        for names in groups.values():
-            if all(len(kept[name]) == footers[name].num_rows for name in names):
-                names = [name for name in names if footers[name].num_rows < SMALL_FILE_ROWS]
-                if len(names) < 2:
-                    continue
-            self._merge(names, kept)
+        every = self.read_all(["video_id"])
+        if len(latest_indices(every)) == len(every):
+            merged = [name for name, size in sizes.items() if size < SMALL_FILE_ROWS]
+        else:
+            merged = list(sizes)
+        if len(merged) < 2:
+            return
+        # Rows of the other files are not replaced by these: no video is in two files.
+        self.commit(latest_rows(self.read_all(names=merged)))
+        remove_files(self.folder, merged)
 
-    def _merge(self, names: list[str], kept: dict[str, np.ndarray]) -> None:
-        """Put the rows that count into one file, which takes the place of the last one in the order."""
-        tables = []
-        for name in names:
-            data = read_buffer(join(self.folder, name))
-            table = pq.read_table(pa.BufferReader(data))
-            tables.append(table if len(table) == len(kept[name]) else table.take(pa.array(kept[name])))
-        merged = pa.concat_tables(tables)
-        written = self._write(merged, _number(names[-1])) if len(merged) else None
-        remove_files(self.folder, [name for name in names if name != written])
-
-    def _kept_rows(self, footers: dict[str, pq.FileMetaData]) -> dict[str, np.ndarray]:
-        """Numbers of the rows of each file that no later row replaces."""
-        latest = latest_indices(self.read_all(["video_id"], list(footers)))
-        first, kept = 0, {}
-        for name, footer in footers.items():
-            start, stop = np.searchsorted(latest, (first, first + footer.num_rows))
-            kept[name] = latest[start:stop] - first
-            first += footer.num_rows
-        return kept
-
-    def _write(self, table: pa.Table, number: int) -> str:
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        digest = hashlib.blake2b(sink.getvalue(), digest_size=6).hexdigest()
-        name = f"{number:010d}-{digest}.parquet"
-        put_bytes(sink.getvalue(), join(self.folder, name))
-        return name
-
-    def _footer(self, name: str) -> pq.FileMetaData:
+    def _num_rows(self, name: str) -> int:
         fs, path = filesystem(join(self.folder, name))
         with fs.open(path, "rb") as file:
-            return pq.read_metadata(file)
+            return pq.read_metadata(file).num_rows
 
 
 def table_files(folder: str) -> list[str]:
@@ -127,7 +117,3 @@ def latest_indices(table: pa.Table) -> np.ndarray:
     """Row numbers of `latest_rows`, ascending."""
     numbered = pa.table({"video_id": table["video_id"], "row": np.arange(len(table))})
     return np.sort(numbered.group_by("video_id").aggregate([("row", "max")])["row_max"].to_numpy())
-
-
-def _number(name: str) -> int:
-    return int(name.split("-")[0])

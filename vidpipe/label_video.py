@@ -17,7 +17,7 @@ import numpy as np
 
 from vidpipe.checkpoints import Checkpoint
 from vidpipe.clip_blocks import frames_of
-from vidpipe.clip_model import ClipModel
+from vidpipe.clip_model import ClipModel, Precision
 from vidpipe.delivery import spool_folder
 from vidpipe.errors import DecodeError
 from vidpipe.guard import Clip, Guard, Restart, VideoFacts
@@ -40,11 +40,11 @@ class VideoAnswer:
     num_crops: int
 
 
-def label_video(url: str, checkpoint: Checkpoint, guard: Guard) -> VideoAnswer:
+def label_video(url: str, checkpoint: Checkpoint, guard: Guard, precision: Precision = "fp32") -> VideoAnswer:
     """Raises DecodeError; `guard` decodes with the checkpoint's own ClipSpec."""
     facts = checkpoint.facts
     assert guard.spec == facts.clip
-    logits = view_logits(checkpoint, delivered(url, guard))
+    logits = view_logits(checkpoint, delivered(url, guard), precision)
     num_clips, num_crops, _ = logits.shape
     scores = join_views(views_of([url], [logits]), facts.views.join, facts.temperature)[1][0]
     order = np.argsort(-scores, kind="stable")
@@ -67,9 +67,11 @@ def delivered(url: str, guard: Guard) -> Iterator[Clip | Restart | VideoFacts]:
             check_version(url, info.version)
 
 
-def view_logits(checkpoint: Checkpoint, events: Iterable[Clip | Restart | VideoFacts]) -> np.ndarray:
+def view_logits(
+    checkpoint: Checkpoint, events: Iterable[Clip | Restart | VideoFacts], precision: Precision = "fp32"
+) -> np.ndarray:
     """Logits (clips, crops, labels) float32 of a video's clips, `BATCH_CLIPS` at a time."""
-    model, spec = ClipModel(checkpoint), checkpoint.facts.clip
+    model, spec = ClipModel(checkpoint, precision=precision), checkpoint.facts.clip
     found: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     for event in events:

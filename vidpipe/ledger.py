@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vidpipe.journal import Journal, latest_indices, read_schema, table_files
+from vidpipe.journal import Journal, read_schema, table_files
 from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
 from vidpipe.transfer import file_names, join, remove_files
@@ -139,12 +139,7 @@ class Ledger:
 
     def stale_parts(self) -> list[str]:
         """Parts in use that still hold clips of a video whose status has moved on (changed, or failed since)."""
-        every = self._journal.read_all(["video_id", "part"])
-        latest = every.take(pa.array(latest_indices(every)))
-        now = latest["part"].take(pc.index_in(every["video_id"], value_set=latest["video_id"].combine_chunks()))
-        # A row that was written again as it is, as by a compaction that broke off, moves nothing.
-        moved = pc.not_equal(every["part"], pc.fill_null(now, ""))
-        return sorted(set(pc.drop_null(every.filter(moved)["part"]).to_pylist()) & set(latest["part"].to_pylist()))
+        return self._journal.stale("part")
 
     def sweep(self) -> int:
         """Remove parts that no status row names and files that were never finished; returns how many."""

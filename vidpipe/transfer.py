@@ -142,13 +142,18 @@ def put_bytes(data: bytes, url: str) -> None:
 
 def file_names(folder: str) -> list[str]:
     """Names of the files in a folder, sorted; none when the folder is not there."""
+    return sorted(file_sizes(folder))
+
+
+def file_sizes(folder: str) -> dict[str, int]:
+    """Bytes of each file in a folder, by its name; none when the folder is not there."""
     fs, path = filesystem(folder)
     fs.invalidate_cache(path)
     try:
         entries: list[dict[str, Any]] = fs.ls(path, detail=True)
     except FileNotFoundError:
-        return []
-    return sorted(entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file")
+        return {}
+    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
 
 
 def remove_files(folder: str, names: list[str]) -> None:

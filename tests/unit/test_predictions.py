@@ -47,20 +47,6 @@ def test_the_last_row_of_a_video_is_read_under_the_facts_written_last(tmp_path: 
     assert read_facts(str(tmp_path)) == later
 
 
-def test_rows_of_another_checkpoint_keep_its_facts_when_files_are_merged(tmp_path: Path):
-    old, new = facts(), facts("2" * 16, (*LABELS, "zoom"))
-    journal(tmp_path, old).commit([row("a", "left"), row("gone", "left")])
-    journal(tmp_path, old).commit([row("b", "left"), row("gone", "left", is_deleted=True)])
-    journal(tmp_path, new).commit([row("a", "zoom")])
-    journal(tmp_path, new).commit([row("b", "zoom")])
-    journal(tmp_path, new).compact()
-    names = journal(tmp_path, new).names()
-    assert len(names) == 2
-    assert journal(tmp_path, new).read_all(["video_id"], names[:1])["video_id"].to_pylist() == ["gone"]
-    assert read_facts(str(tmp_path)) == new
-    assert len(read_predictions(str(tmp_path))) == 3
-
-
 def test_an_output_without_predictions_says_how_to_make_them(tmp_path: Path):
     for read in (read_predictions, read_facts):
         with pytest.raises(ValueError, match=r"holds no predictions.*jobs/predict\.py"):

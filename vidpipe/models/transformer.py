@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor
 
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.models.base import VideoModel
@@ -42,10 +41,10 @@ HEAD_LAYERS = ("fc_norm", "pooler", "classifier")
 
 def transformer(spec: ModelSpec, num_labels: int, config: dict[str, Any] | None = None) -> VideoModel:
     """A model with random weights; `config` is a checkpoint's own, else it is made from the spec."""
-    settings = AutoConfig.for_model(**config) if config else _config(spec)
+    settings = _hub().AutoConfig.for_model(**config) if config else _config(spec)
     settings.num_labels = num_labels
     try:
-        network = AutoModelForVideoClassification.from_config(settings)
+        network = _hub().AutoModelForVideoClassification.from_config(settings)
     except (ValueError, TypeError) as error:
         raise ValueError(f"model_config {' '.join(spec.model_config) or 'as published'}: {error}") from error
     return Transformer(network, _input(spec, settings))
@@ -88,9 +87,9 @@ class Encoder(nn.Module):
 def _config(spec: ModelSpec) -> Any:
     backbone = str(spec.backbone)
     if backbone in FAMILIES and spec.weights != "default":
-        published = AutoConfig.for_model(backbone)
+        published = _hub().AutoConfig.for_model(backbone)
     else:
-        published = _from_hub(AutoConfig, _hub_name(spec))
+        published = _from_hub(_hub().AutoConfig, _hub_name(spec))
     if published.model_type not in FAMILIES:
         raise ValueError(
             f"backbone {backbone} is a {published.model_type}, not a video classifier that this project knows; "
@@ -105,7 +104,7 @@ def _config(spec: ModelSpec) -> Any:
     if spec.weights == "default":
         base = published.to_dict()
     try:
-        return AutoConfig.for_model(**{**base, **changes})
+        return _hub().AutoConfig.for_model(**{**base, **changes})
     except Exception as error:
         raise ValueError(f"model_config {' '.join(spec.model_config)}: {error}") from error
 
@@ -124,7 +123,7 @@ def _published_scale(spec: ModelSpec, model_type: str) -> tuple[Channels, Channe
     if spec.backbone in FAMILIES and spec.weights != "default":
         return family.mean, family.std
     try:
-        processor = AutoVideoProcessor.from_pretrained(_hub_name(spec))
+        processor = _hub().AutoVideoProcessor.from_pretrained(_hub_name(spec))
     except (OSError, ValueError):  # published without one, as some are
         return family.mean, family.std
     names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
@@ -139,9 +138,16 @@ def _published_scale(spec: ModelSpec, model_type: str) -> tuple[Channels, Channe
 def hub_state(spec: ModelSpec) -> tuple[dict[str, Tensor], str]:
     """The tensors of a hub name or local folder and where they are from; those it has not are left out."""
     name = _hub_name(spec)
-    network, info = _from_hub(AutoModelForVideoClassification, name, output_loading_info=True)
+    network, info = _from_hub(_hub().AutoModelForVideoClassification, name, output_loading_info=True)
     state = {key: tensor for key, tensor in network.state_dict().items() if key not in info["missing_keys"]}
     return state, name
+
+
+def _hub() -> Any:
+    """The library, loaded when a transformer is asked for: two seconds that every worker with another model saves."""
+    import transformers
+
+    return transformers
 
 
 def _hub_name(spec: ModelSpec) -> str:

@@ -58,13 +58,19 @@ class PredictionFacts:
     checkpoint_id: str
     checkpoint_url: str
     labels: tuple[str, ...]
-    """In the order of the column `scores`."""
+    """In the order of the logits."""
     clip_spec: ClipSpec
     views: ViewSpec
     settings_key: str
     """What was asked of the checkpoint: equal for settings that give equal rows."""
     settings: dict[str, Any] = field(default_factory=dict)
     """The settings behind the key."""
+    earlier_labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Labels of earlier checkpoints, by their id: of rows that were not labelled again (deleted, or not listed)."""
+
+    def labels_of(self, checkpoint_id: str) -> tuple[str, ...]:
+        """In the order of the column `scores` of a row of that checkpoint."""
+        return self.labels if checkpoint_id == self.checkpoint_id else self.earlier_labels[checkpoint_id]
 
     def to_json(self) -> bytes:
         content = {
@@ -74,6 +80,7 @@ class PredictionFacts:
             "views": asdict(self.views),
             "settings_key": self.settings_key,
             "settings": self.settings,
+            "earlier_labels": self.earlier_labels,
         }
         return json.dumps(content).encode()
 
@@ -88,6 +95,7 @@ class PredictionFacts:
             views=ViewSpec(**content["views"]),
             settings_key=content["settings_key"],
             settings=content["settings"],
+            earlier_labels={key: tuple(labels) for key, labels in content["earlier_labels"].items()},
         )
 
 

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-import posixpath
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vidpipe.cli import connect_ray
-from vidpipe.config import IndexConfig, PreprocessConfig
+from vidpipe.config import PreprocessConfig
 from vidpipe.contact_sheet import write_contact_sheet
 from vidpipe.decode import check_decoder
 from vidpipe.errors import FailureRateError
 from vidpipe.ledger import LABEL_COLUMNS, Ledger, WorkLeft, status_schema
 from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
-from vidpipe.manifest.make import make_manifest
-from vidpipe.manifest.schema import read_manifest
+from vidpipe.manifest.load import load_manifest
 from vidpipe.progress import Progress
 from vidpipe.run_file import RUN_FILE, Tally, write_run_file
 from vidpipe.spec import ClipSpec
-from vidpipe.storage import filesystem, storage_errors
+from vidpipe.storage import storage_errors
+from vidpipe.task_cutting import cut_tasks
 from vidpipe.transfer import check_writable, file_names, join, remove_files
 
 logger = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 10.0
 COMMIT_EVERY_ROWS = 20_000
-# A task is what a lost node loses: small enough to be decoded again, large enough that 14 ms of Ray do not matter.
-MAX_TASK_VIDEOS = 256
-MIN_TASK_BYTES = 8 << 20  # less makes small parts: some seconds of work
-MAX_TASK_BYTES = 1 << 30
-TASKS_A_SLOT = 6
-VIDEO_WEIGHT_BYTES = 1 << 16  # what a video costs besides its bytes, when tasks are made equal
 
 
 Task = Callable[..., pa.Table]
@@ -53,7 +45,7 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     """Run the stage; raises ValueError before any work, and FailureRateError after all of it."""
     start_s = time.monotonic()
     check_decoder(config.clip.decoder)
-    manifest = load_manifest(config)
+    manifest = load_manifest(config.source, config.layout)
     with storage_errors(config.output):
         check_writable(config.output)
         ledger = Ledger(config.output, config.clip)
@@ -89,32 +81,12 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
         )
 
 
-def load_manifest(config: PreprocessConfig) -> pa.Table:
-    """The manifest given, or one made of the table, folder or prefix given."""
-    suffix = posixpath.splitext(config.source)[1].lower()
-    if suffix == ".parquet" and "video_id" in parquet_columns(config.source):
-        return read_manifest(config.source)
-    is_table = suffix in (".parquet", ".csv", ".jsonl", ".ndjson")
-    return make_manifest(IndexConfig(source=config.source, layout="table" if is_table else config.layout))
-
-
-def parquet_columns(url: str) -> list[str]:
-    with storage_errors(url):
-        fs, path = filesystem(url)
-        with fs.open(path, "rb") as file:
-            try:
-                return pq.read_schema(file).names
-            except pa.ArrowInvalid as error:
-                raise ValueError(
-                    f"{url} is not a Parquet file ({error}); give a manifest made by jobs/index.py"
-                ) from error
-
-
 def decode_all(config: PreprocessConfig, ledger: Ledger, todo: pa.Table, tally: Tally, task: Task) -> None:
     """Decode the videos of `todo`; what is done is committed every few seconds, and whatever ends this."""
     settings = part_settings(config)
     connect_ray()
-    tasks = cut_tasks(todo, config.clip, settings.part_bytes, config.num_workers or num_cluster_cpus())
+    max_videos = max_task_videos(config.clip, settings.part_bytes)
+    tasks = cut_tasks(todo, config.num_workers or num_cluster_cpus(), max_videos)
     logger.info("%d videos to decode in %d tasks", len(todo), len(tasks))
     pending: list[pa.Table] = []
     committed_s = time.monotonic()
@@ -203,22 +175,9 @@ def num_cluster_cpus() -> int:
     return max(int(ray.cluster_resources().get("CPU", 1)), 1)
 
 
-def cut_tasks(todo: pa.Table, spec: ClipSpec, part_bytes: int, num_slots: int) -> list[pa.Table]:
-    """Manifest rows as tasks of about equal weight, the largest videos first: no long one is left for the end."""
-    todo = todo.take(pc.sort_indices(todo, [("size_bytes", "descending"), ("video_id", "ascending")])).combine_chunks()
-    weights = todo["size_bytes"].to_numpy() + VIDEO_WEIGHT_BYTES
-    # Parts hold about half of their raw bytes.
-    fit = max(2 * part_bytes // (spec.num_bytes_raw * (spec.num_clips or 1)), 1)
-    max_videos = min(fit, MAX_TASK_VIDEOS, math.ceil(len(todo) / num_slots))
-    even_weight = weights.sum() / num_slots
-    max_weight = min(max(even_weight / TASKS_A_SLOT, MIN_TASK_BYTES), even_weight, MAX_TASK_BYTES)
-    tasks, first, weight = [], 0, 0
-    for row, added in enumerate(weights.tolist()):
-        if row > first and (row - first == max_videos or weight + added > max_weight):
-            tasks.append(todo.slice(first, row - first))
-            first, weight = row, 0
-        weight += added
-    return [*tasks, todo.slice(first)]
+def max_task_videos(spec: ClipSpec, part_bytes: int) -> int:
+    """As many as a part holds: parts hold about half of their raw bytes."""
+    return max(2 * part_bytes // (spec.num_bytes_raw * (spec.num_clips or 1)), 1)
 
 
 def check_counts(

@@ -1,0 +1,38 @@
+"""The manifest of whatever a job was given: a manifest, a table that lists videos, a folder or a prefix."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidpipe.config import IndexConfig
+from vidpipe.manifest.make import make_manifest
+from vidpipe.manifest.schema import read_manifest
+from vidpipe.manifest.tables import READERS
+from vidpipe.storage import filesystem, storage_errors
+
+
+def is_table(source: str) -> bool:
+    return posixpath.splitext(source)[1].lower() in READERS
+
+
+def load_manifest(source: str, layout: Literal["flat", "folders"] = "flat") -> pa.Table:
+    """The manifest given, or one made of the table, folder or prefix given; `layout` is of the latter two."""
+    if source.lower().endswith(".parquet") and "video_id" in _parquet_columns(source):
+        return read_manifest(source)
+    return make_manifest(IndexConfig(source=source, layout="table" if is_table(source) else layout))
+
+
+def _parquet_columns(url: str) -> list[str]:
+    with storage_errors(url):
+        fs, path = filesystem(url)
+        with fs.open(path, "rb") as file:
+            try:
+                return pq.read_schema(file).names
+            except pa.ArrowInvalid as error:
+                raise ValueError(
+                    f"{url} is not a Parquet file ({error}); give a manifest made by jobs/index.py"
+                ) from error

@@ -1,0 +1,79 @@
+"""From the scores of all labels to an answer: which labels may be given, and from which score on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidpipe.predictions.schema import UNKNOWN
+from vidpipe.storage import storage_errors
+from vidpipe.transfer import read_buffer
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How a label is chosen. Scores stay those of the checkpoint: leaving labels out makes the others no likelier."""
+
+    labels: tuple[str, ...]
+    is_allowed: np.ndarray
+    """(K,) whether a label may be given."""
+    thresholds: np.ndarray
+    """(K,) the score that a label needs; `NEVER` where none is enough."""
+
+    def ranked(self, scores: np.ndarray) -> np.ndarray:
+        """(..., A) indices of the allowed labels, the most likely first; of equals the one that is listed first."""
+        order = np.argsort(-np.where(self.is_allowed, scores, -1.0), axis=-1, kind="stable")
+        return order[..., : int(self.is_allowed.sum())]
+
+    def label(self, index: int, score: float) -> str:
+        """The label's name, or `UNKNOWN`."""
+        return self.labels[index] if score >= self.thresholds[index] else UNKNOWN
+
+
+def make_decision(
+    labels: Sequence[str],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    threshold: float = 0.0,
+    thresholds: Mapping[str, float | None] | None = None,
+) -> Decision:
+    """Raises ValueError for labels that the checkpoint does not have."""
+    names = {"include_labels": include, "exclude_labels": exclude, "thresholds": thresholds or {}}
+    for name, given in names.items():
+        strangers = sorted({*given} - {*labels})
+        if strangers:
+            raise ValueError(
+                f"{name} names {strangers[0]!r}, which the checkpoint does not know; its {len(labels)} labels are "
+                f"{', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+            )
+    is_allowed = np.array([(not include or label in include) and label not in exclude for label in labels])
+    if not is_allowed.any():
+        raise ValueError(f"exclude_labels leaves none of the {len(labels)} labels; exclude fewer")
+    wanted = [(thresholds or {}).get(label, threshold) for label in labels]
+    return Decision(tuple(labels), is_allowed, np.array([NEVER if value is None else value for value in wanted]))
+
+
+def read_thresholds(url: str, checkpoint_id: str) -> dict[str, float | None]:
+    """The thresholds of jobs/evaluate.py: label to score, None where no score reaches the precision."""
+    with storage_errors(url):
+        text = read_buffer(url).to_pybytes()
+    try:
+        content = json.loads(text)
+        of_checkpoint, thresholds = content["checkpoint_id"], content["thresholds"]
+        known = {str(label): None if score is None else float(score) for label, score in thresholds.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{url} is not a thresholds.json ({type(error).__name__}: {error}); make one with jobs/evaluate.py"
+        ) from error
+    if of_checkpoint != checkpoint_id:
+        raise ValueError(
+            f"{url} holds thresholds of checkpoint {of_checkpoint}, and this one is {checkpoint_id}: other scores mean "
+            "other precisions; evaluate this checkpoint's predictions with jobs/evaluate.py"
+        )
+    return known

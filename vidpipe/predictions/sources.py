@@ -1,0 +1,72 @@
+"""What jobs/predict.py was given to label: a video, a listing, a manifest, or clips made before."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from vidpipe.journal import table_files
+from vidpipe.ledger import open_ledger
+from vidpipe.manifest.load import is_table, load_manifest
+from vidpipe.manifest.schema import MANIFEST_SCHEMA
+from vidpipe.spec import ClipSpec
+from vidpipe.storage import absolute_url, filesystem, storage_errors
+from vidpipe.transfer import join
+
+STORED_COLUMNS = [
+    *("video_id", "url", "version", "status", "error_code", "error", "num_clips", "codec", "width", "height"),
+    *("duration_s", "part"),
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    manifest: pa.Table
+    prefix: str | None = None
+    """The folder or prefix whose videos the manifest lists, all of them."""
+    stored: pa.Table | None = None
+    """Status rows of the same videos, when their clips were made before."""
+    clips: str | None = None
+    """The output of preprocess that holds those clips."""
+
+
+def is_one_video(source: str) -> bool:
+    """Whether a source is a file that is no table: a video, or meant to be one."""
+    return not is_table(source) and not _is_folder(source)
+
+
+def find_source(source: str, wanted: ClipSpec) -> Source:
+    """Raises ValueError when there is nothing to label, or for clips that were not made as `wanted`."""
+    if is_table(source):
+        return Source(load_manifest(source))
+    if not _is_folder(source):
+        return Source(load_manifest(source))
+    with storage_errors(source):
+        is_stored = bool(table_files(join(source, "status")))
+    if is_stored:
+        return _stored_clips(source, wanted)
+    return Source(load_manifest(source), prefix=absolute_url(source))
+
+
+def _stored_clips(source: str, wanted: ClipSpec) -> Source:
+    with storage_errors(source):
+        ledger = open_ledger(source)
+        stored = ledger.read(STORED_COLUMNS)
+    differences = ledger.spec.differences(wanted)
+    if differences:
+        raise ValueError(
+            f"{source} holds clips that were made otherwise than the checkpoint wants ({'; '.join(differences)}); "
+            "give the videos themselves, or clips made by jobs/preprocess.py with the checkpoint's settings"
+        )
+    columns = {name: stored[name] for name in ("video_id", "url", "version")}
+    columns["size_bytes"] = pa.array([0] * len(stored), pa.int64())
+    missing = {name: pa.nulls(len(stored), pa.string()) for name in ("label", "group", "split")}
+    return Source(pa.table({**columns, **missing}, schema=MANIFEST_SCHEMA), stored=stored, clips=source)
+
+
+def _is_folder(source: str) -> bool:
+    with storage_errors(source):
+        fs, path = filesystem(source)
+        return bool(fs.isdir(path)) or posixpath.basename(path) == ""
