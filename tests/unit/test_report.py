@@ -263,6 +263,12 @@ def test_help_answers_without_the_heavy_libraries(tmp_path):
     assert result.stdout.strip().endswith("[]")
 
 
+def test_a_report_needs_neither_torch_nor_ray():
+    code = "import sys, vidpipe.stages.evaluate; print({'torch', 'ray', 'transformers', 'pandas'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "set()"
+
+
 def test_a_name_is_cut_in_its_middle():
     assert shortened("abcdefghij", 5) == "ab…ij"
     assert shortened("abc", 5) == "abc"

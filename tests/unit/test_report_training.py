@@ -7,7 +7,7 @@ import pytest
 from labelled_clips import LABELS, SPEC, write_clips
 from prediction_tables import answer, write_predictions, write_truth
 
-from vidpipe.checkpoints.facts import CheckpointFacts, checkpoint_id, facts_to_json
+from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_to_json
 from vidpipe.config import EvaluateConfig
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.report.film import film_strips

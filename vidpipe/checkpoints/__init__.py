@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vidpipe.checkpoints.facts import CheckpointFacts, checkpoint_id, facts_from_json, facts_to_json
+from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json, facts_to_json
 from vidpipe.checkpoints.hub_files import config_json, model_card, preprocessor_json
 from vidpipe.models import VideoModel, build_empty
 from vidpipe.models.transformer import Transformer

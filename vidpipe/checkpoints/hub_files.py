@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vidpipe.checkpoints.facts import CheckpointFacts
+from vidpipe.checkpoint_facts import CheckpointFacts
 from vidpipe.model_spec import ModelInput
 
 # Processors that do no more than resize, crop, scale and normalise, by the name of the input that they make.

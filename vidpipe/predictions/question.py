@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from vidpipe.checkpoints.facts import CheckpointFacts
+from vidpipe.checkpoint_facts import CheckpointFacts
 from vidpipe.config import PredictConfig
 from vidpipe.predictions.decisions import Decision, make_decision, read_thresholds
 from vidpipe.predictions.schema import PredictionFacts

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from vidpipe.answers import JoinedVideos
-from vidpipe.checkpoints.facts import CheckpointFacts, checkpoint_id, facts_from_json
+from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json
 from vidpipe.ledger import open_ledger
 from vidpipe.storage import storage_errors
 from vidpipe.transfer import file_names, join, read_buffer

@@ -1,4 +1,7 @@
-"""What a checkpoint says of itself: all that is needed to use its weights, and what they were measured to do."""
+"""What a checkpoint says of itself: all that is needed to use its weights, and what they were measured to do.
+
+Imports no torch: what asks for the facts alone starts at once.
+"""
 
 from __future__ import annotations
 
