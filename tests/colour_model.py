@@ -11,9 +11,11 @@ import pyarrow as pa
 from vidpipe.clip_blocks import answered_rows, frames_in
 from vidpipe.spec import ClipSpec
 
+NUM_CROPS, NUM_LABELS = 3, 4
+
 
 class ColourModel:
-    """In the place of `BlockModel`; starts in no time. Answers for as many labels and crops as it is told."""
+    """In the place of `BlockModel` with `small_checkpoint`; starts in no time."""
 
     def __init__(self, checkpoint_url: str, checkpoint_id: str, clip: ClipSpec, **how: Any) -> None:
         self._clip = clip
@@ -25,6 +27,3 @@ class ColourModel:
         means = frames_in(block, self._clip).mean(axis=(1, 2, 3)) / 255 - 0.5
         logits = means @ self._weights if len(means) else None
         return answered_rows(block, logits, means if len(means) else None, began_at=began_at, model_s=0.0)
-
-
-NUM_CROPS, NUM_LABELS = 3, 4

@@ -16,40 +16,22 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
+from small_checkpoint import CLIP, make_checkpoint
 
-from vidpipe.checkpoints import CheckpointFacts, load_checkpoint, save_checkpoint
+from vidpipe.checkpoints import load_checkpoint
 from vidpipe.clips import read_clips
 from vidpipe.config import PredictConfig, PreprocessConfig
 from vidpipe.errors import FailureRateError
 from vidpipe.guard import Guard
 from vidpipe.label_video import label_video
-from vidpipe.model_spec import ModelSpec
-from vidpipe.models import build_model
 from vidpipe.spec import ClipSpec
 from vidpipe.stages.predict import Work, predict
 from vidpipe.stages.preprocess import preprocess
 from vidpipe.synthetic import generate_folder
-from vidpipe.transform_spec import ViewSpec
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
-LABELS = ("down", "left", "right", "up")
-CLIP = ClipSpec(sampling="dense", num_frames=4, frame_stride=2, num_clips=3, size="32x40")
-MODEL = ModelSpec(model="frame_vote", backbone="resnet18", weights="none")
 TORCH, COLOUR = Work(), Work(model=colour_model.ColourModel)
-
-
-def make_checkpoint(folder: Path, seed: int = 0) -> str:
-    """A model with random weights, whose answers differ from video to video."""
-    torch.manual_seed(seed)
-    model = build_model(MODEL, LABELS).eval()
-    for layer in model.head.modules():
-        if isinstance(layer, torch.nn.Linear):
-            torch.nn.init.normal_(layer.weight, std=0.1)
-    views = ViewSpec(crops=3)
-    facts = CheckpointFacts(model=MODEL, labels=LABELS, clip=CLIP, views=views, size=(32, 32), temperature=1.5)
-    save_checkpoint(str(folder), model, facts)
-    return str(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)

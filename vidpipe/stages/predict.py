@@ -188,7 +188,10 @@ def stream(
     in_arrow: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     num_calls = 2 if pools.actor_gpus else 1  # the next block is copied to the GPU while it computes this one
     blocks = ray.data.from_arrow(tasks).map_batches(
-        decode, **in_arrow, num_cpus=pools.worker_cpus, compute=ray.data.TaskPoolStrategy(pools.num_workers)
+        decode,
+        **in_arrow,
+        num_cpus=pools.worker_cpus,
+        compute=ray.data.TaskPoolStrategy(min(pools.num_workers, len(tasks))),
     )
     answers = blocks.map_batches(
         work.model,
