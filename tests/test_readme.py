@@ -16,6 +16,7 @@ from vidpipe.make_parts import PartSettings, make_parts
 from vidpipe.manifest import MANIFEST_SCHEMA
 from vidpipe.model_spec import DEFAULT_BACKBONES
 from vidpipe.parts import PLAIN_COLUMNS
+from vidpipe.predictions.schema import PREDICTION_COLUMNS, SEGMENT_COLUMNS, feature_columns
 from vidpipe.spec import SAMPLING_FIELDS, ClipSpec
 from vidpipe.synthetic import generate_folder
 
@@ -92,6 +93,9 @@ def test_the_tables_name_every_column_code_and_sampling_mode():
 
     assert set(PLAIN_COLUMNS) | {"frames"} <= cells("| `out/clips/*.parquet`")
     assert set(STATUS_COLUMNS) <= cells("| `out/status/*.parquet`")
+    assert set(PREDICTION_COLUMNS) == cells("| `predictions/predictions/*.parquet`")
+    assert set(SEGMENT_COLUMNS) == cells("| `predictions/segments/*.parquet`")
+    assert set(feature_columns(1)) == cells("| `predictions/features/*.parquet`")
     assert set(MANIFEST_SCHEMA.names) <= cells("A manifest is a Parquet table")
     section = README.split("### Bad videos")[1].split("##")[0]
     assert {code for code in ERROR_CODES if f"`{code}`" in section} == set(ERROR_CODES)

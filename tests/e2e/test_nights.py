@@ -1,8 +1,8 @@
 """Nights of labelling a bucket, killed at random moments: the same tables as undisturbed ones, nothing lost or twice.
 
 Night 1: all videos, some of them bad. Night 2: some new, some changed, some deleted. Night 3: nothing new. Night 4: a
-new checkpoint. Longer, with torch (20 minutes): VIDPIPE_NIGHT_VIDEOS=500 VIDPIPE_NIGHT_KILLS=4 VIDPIPE_NIGHT_TORCH=1; other
-moments: VIDPIPE_NIGHT_SEED.
+new checkpoint. Longer, with torch: VIDPIPE_NIGHT_VIDEOS=500 VIDPIPE_NIGHT_KILLS=4 VIDPIPE_NIGHT_TORCH=1 (20 minutes);
+other moments: VIDPIPE_NIGHT_SEED.
 """
 
 from __future__ import annotations
