@@ -76,6 +76,7 @@ class PredictTally:
             "video_hours_per_hour": round(self.video_s / seconds, 2),
             "decode_cpu_s": round(self.decode_s, 3),
             "model_s": round(self.model_s, 3),
+            "working_s": round(max(self.ended_at - self.began_at, 0.0), 3),
             "model_busy_share": None if busy is None else round(busy, 4),
             "decode_share": round(self.decode_s / work_s, 4) if work_s else None,
         }
