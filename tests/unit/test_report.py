@@ -70,7 +70,7 @@ def test_the_three_files_say_the_same(tmp_path):
     assert limits["thresholds"] == {"run": 0.5, "walk": None}
     assert "90.0" in page
     assert report["metrics"]["top1"] == 0.9
-    assert "3.25 a second" in page
+    assert "videos a second</dt><dd>3.25</dd>" in page
 
 
 def test_what_a_reader_must_know_is_said(tmp_path):

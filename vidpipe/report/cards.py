@@ -129,32 +129,40 @@ def psi_words(psi: float) -> str:
     return "stable" if psi < 0.1 else "some change" if psi < 0.25 else "large change"
 
 
+RUN_NAMES = {
+    "counts": "videos",
+    "failed_by_code": "failed",
+    "videos_per_s": "videos a second",
+    "video_hours": "hours of video",
+    "video_hours_per_hour": "hours of video an hour",
+    "decode_cpu_s": "CPU time of decoding",
+    "decode_share": "decoding, of it and the model",
+    "model_s": "time in the model",
+    "model_busy_share": "model at work",
+    "num_actors": "copies of the model",
+    "bytes_read": "read from storage",
+    "num_requests": "requests to storage",
+    "seconds": "duration",
+}
+ELSEWHERE = ("command", "settings", "versions", "labels", "checkpoint_id", "settings_key")
+
+
 def run_facts(run: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Numbers of run.json, with their units as their names say them; settings and versions are elsewhere."""
-    if run is None:
-        return []
+    """Numbers of run.json under plain names, with the units that their own names state."""
     found = []
-    for name, value in run.items():
-        if name in ("settings", "versions", "labels"):
+    for name, value in (run or {}).items():
+        if name in ELSEWHERE:
             continue
+        words = RUN_NAMES.get(name, name.removeprefix("num_").replace("_", " "))
         if isinstance(value, dict):
-            found += [
-                (f"{words(name)}: {words(part)}", amount(part, one)) for part, one in value.items() if is_plain(one)
-            ]
+            found += [(f"{words}: {part}", amount(part, one)) for part, one in value.items() if is_plain(one)]
         elif is_plain(value):
-            found.append((words(name), amount(name, value)))
+            found.append((words, amount(name, value)))
     return found
 
 
 def is_plain(value: object) -> bool:
     return isinstance(value, (int, float)) or (isinstance(value, str) and len(value) < 100)
-
-
-def words(name: str) -> str:
-    plain = name.removeprefix("num_")
-    for ending in ("_per_s", "_s", "_share", "_bytes"):
-        plain = plain.removesuffix(ending)
-    return plain.replace("_", " ")
 
 
 def amount(name: str, value: Any) -> str:
@@ -164,8 +172,6 @@ def amount(name: str, value: Any) -> str:
         return percent(value)
     if "bytes" in name:
         return f"{value / 1e6:,.1f} MB"
-    if name.endswith("_per_s"):
-        return f"{value:,.2f} a second"
-    if name.endswith("_s") or name == "seconds":
+    if name == "seconds" or (name.endswith("_s") and not name.endswith("_per_s")):
         return f"{value:,.1f} s"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"

@@ -61,6 +61,9 @@ def _views(table: pa.Table, facts: PredictionFacts) -> str:
     extent = pc.min_max(table.filter(pc.fill_null(pc.equal(table["status"], "ok"), False))["num_clips"]).as_py()
     least, most = extent["min"] or 0, extent["max"] or 0
     num = f"{most}" if least == most else f"{least} to {most}"
+    asked = facts.settings
+    if asked.get("segments"):
+        return f"{num} windows of {asked['window_s']:g} s, one every {asked['hop_s']:g} s, joined by {asked['join']}"
     crops = facts.views.crops
     return f"{num} clip{'s' * (most != 1)} x {crops} crop{'s' * (crops != 1)}, {facts.views.join.replace('_', ' ')}"
 
