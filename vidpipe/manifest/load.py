@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidpipe.config import IndexConfig
-from vidpipe.manifest.make import make_manifest
-from vidpipe.manifest.schema import read_manifest
+from vidpipe.manifest.make import list_videos, make_manifest
+from vidpipe.manifest.schema import build_manifest, read_manifest
 from vidpipe.manifest.tables import READERS
 from vidpipe.storage import filesystem, storage_errors
 
@@ -19,11 +19,14 @@ def is_table(source: str) -> bool:
     return posixpath.splitext(source)[1].lower() in READERS
 
 
-def load_manifest(source: str, layout: Literal["flat", "folders"] = "flat") -> pa.Table:
-    """The manifest given, or one made of the table, folder or prefix given; `layout` is of the latter two."""
+def load_manifest(source: str, layout: Literal["flat", "folders"] | None) -> pa.Table:
+    """The manifest given, or one made of the table, folder or prefix given; `layout` is of the latter two, None where
+    labels do not matter."""
     if source.lower().endswith(".parquet") and "video_id" in _parquet_columns(source):
         return read_manifest(source)
-    return make_manifest(IndexConfig(source=source, layout="table" if is_table(source) else layout))
+    if layout is None and not is_table(source):
+        return build_manifest(list_videos(IndexConfig(source=source)))
+    return make_manifest(IndexConfig(source=source, layout="table" if is_table(source) else layout or "flat"))
 
 
 def _parquet_columns(url: str) -> list[str]:

@@ -34,7 +34,8 @@ def make_manifest(config: IndexConfig) -> pa.Table:
     return manifest
 
 
-def _list_videos(config: IndexConfig) -> pa.Table:
+def list_videos(config: IndexConfig) -> pa.Table:
+    """The columns of a listing of `config.source`, in order of URL; a ValueError says why there is none."""
     suffixes = frozenset(suffix.lower() for suffix in config.suffixes)
     with _Progress(f"listing {config.source}", "files") as progress:
         files = files_table(list_files(config.source, suffixes=suffixes, on_progress=progress))
@@ -47,22 +48,22 @@ def _list_videos(config: IndexConfig) -> pa.Table:
 
 
 def _flat(config: IndexConfig) -> pa.Table:
-    files = _list_videos(config)
+    files = list_videos(config)
     if all("/" in path for path in relative_paths(files, config.source)):
         logger.info("all videos lie in folders of %s; to take those as labels: --layout folders", config.source)
     return flat(files)
 
 
 def _folders(config: IndexConfig) -> pa.Table:
-    return folders(_list_videos(config), config.source)
+    return folders(list_videos(config), config.source)
 
 
 def _ucf101(config: IndexConfig) -> pa.Table:
-    return ucf101(_list_videos(config), config.source, splits_dir=str(config.splits_dir), fold=config.fold)
+    return ucf101(list_videos(config), config.source, splits_dir=str(config.splits_dir), fold=config.fold)
 
 
 def _hmdb51(config: IndexConfig) -> pa.Table:
-    return hmdb51(_list_videos(config), config.source, splits_dir=str(config.splits_dir), fold=config.fold)
+    return hmdb51(list_videos(config), config.source, splits_dir=str(config.splits_dir), fold=config.fold)
 
 
 def _table(config: IndexConfig) -> pa.Table:

@@ -39,6 +39,7 @@ from vidpipe.transfer import check_writable, join, remove_files
 logger = logging.getLogger(__name__)
 
 MAX_BLOCK_BYTES = 64 << 20
+ROW_BYTES = 512  # of a clip besides its frames, with its share of a closing row
 MAX_ROUNDS = 3
 CPU_BATCH, GPU_BATCH = 8, 32
 
@@ -172,8 +173,7 @@ def stream(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # Each block that a task yields travels at once, and is what the model takes at once.
-    block_bytes = settings.clips_a_block * settings.spec.num_bytes_raw
-    context.target_max_block_size = max(int(0.9 * block_bytes), 1)
+    context.target_max_block_size = int(0.9 * settings.clips_a_block * (settings.spec.num_bytes_raw + ROW_BYTES))
     how = {
         "checkpoint_url": question.facts.checkpoint_url,
         "checkpoint_id": question.facts.checkpoint_id,
