@@ -165,6 +165,18 @@ def test_three_nights_label_what_is_new_changed_or_asked_anew(videos: Path, tmp_
     )
 
 
+def test_videos_that_lost_clips_with_a_worker_are_decoded_once_more(videos: Path, tmp_path: Path, checkpoint: str):
+    run_stage(videos / "left", tmp_path / "calm", checkpoint, all_scores=True)
+    losing = Work(decode=colour_model.decode_and_lose, model=colour_model.ColourModel)
+    run = run_stage(videos / "left", tmp_path / "out", checkpoint, losing, all_scores=True, batch_size=2)
+    assert (videos / "lost").exists()
+    num_videos = len(urls_in(videos / "left"))
+    assert run["counts"] == counts(videos=num_videos, ok=num_videos)
+    calm, found = scores_of(tmp_path / "calm"), scores_of(tmp_path / "out")
+    for url in calm:
+        np.testing.assert_allclose(found[url], calm[url], atol=1e-5)
+
+
 def test_segments_features_and_exports_are_of_the_whole_table(videos: Path, tmp_path: Path, checkpoint: str):
     out = tmp_path / "out"
     (videos / "bad.mp4").write_text("not a video")
