@@ -15,6 +15,7 @@ from vidpipe.journal import Journal
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, video_id, write_manifest
 from vidpipe.predictions.schema import PREDICTION_COLUMNS, PredictionFacts, prediction_schema
 from vidpipe.spec import ClipSpec
+from vidpipe.transfer import join, put_bytes
 from vidpipe.transform_spec import ViewSpec
 
 NIGHT = datetime(2026, 11, 20, 1, 2, 3, tzinfo=timezone.utc)
@@ -35,7 +36,7 @@ def failure(url: str, code: str = "truncated", **columns: Any) -> dict[str, Any]
 
 
 def write_predictions(
-    output: Path,
+    output: Path | str,
     labels: Sequence[str],
     rows: list[dict[str, Any]],
     *,
@@ -54,9 +55,9 @@ def write_predictions(
     always = {"version": "1", "checkpoint_id": checkpoint[0], "settings_key": SETTINGS_KEY, "predicted_at": at}
     always |= {"is_deleted": False, "num_clips": 0}
     table = [dict.fromkeys(PREDICTION_COLUMNS) | always | {"video_id": video_id(row["url"])} | row for row in rows]
-    Journal(str(output / "predictions"), prediction_schema(facts)).commit(table)
+    Journal(join(str(output), "predictions"), prediction_schema(facts)).commit(table)
     if run is not None:
-        (output / "run.json").write_text(json.dumps(run))
+        put_bytes(json.dumps(run).encode(), join(str(output), "run.json"))
     return str(output)
 
 
@@ -66,7 +67,7 @@ def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([always | {"video_id": video_id(row["url"])} | row for row in rows], MANIFEST_SCHEMA)
 
 
-def write_truth(path: Path, rows: list[dict[str, Any]]) -> str:
+def write_truth(path: Path | str, rows: list[dict[str, Any]]) -> str:
     write_manifest(manifest_table(rows), str(path))
     return str(path)
 
