@@ -31,11 +31,11 @@ demo: setup
 	@echo "           their clips: demo/out/clips, one status row a video: demo/out/status, and a model: demo/model"
 	@echo "accuracy   a minute from nothing, on 98 clips: expect it nearer to chance (12.5 %) than to what these videos allow;"
 	@echo "           their label is a motion that no single frame shows, and takes hundreds of clips and more epochs to learn"
-	@echo "look       $(CURDIR)/demo/report/report.html: how good its labels are, as a page"
-	@echo "           demo/out/contact_sheet.png; $(BIN)/tensorboard --logdir demo/model/tensorboard"
+	@echo "look       demo/out/contact_sheet.png; $(BIN)/tensorboard --logdir demo/model/tensorboard"
 	@echo "           demo/model/best/README.md: what the model is and how well it did"
 	@echo "try next   the same preprocess or train command again: nothing to do; or make recipe-2"
 	@echo "           $(BIN)/python jobs/preprocess.py YOUR_FOLDER --output OUT --contact-sheet"
+	@echo "report     $(CURDIR)/demo/report/report.html"
 
 $(RECIPES): recipe-%: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/$*-*.sh
