@@ -93,6 +93,12 @@ class PredictConfig:
                 f"video_memory_mb must be 64 or more: one 4k picture takes 24 MB, got {self.video_memory_mb}"
             )
         self._check_together()
+        # One value has one spelling, or equal questions would get other keys.
+        for name in ("threshold", "window_s", "hop_s"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("include_labels", "exclude_labels"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
 
     def _check_together(self) -> None:
         for name in ("window_s", "hop_s", "join"):
