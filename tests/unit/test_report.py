@@ -110,6 +110,25 @@ def test_without_truth_the_page_tells_of_labels_scores_and_failures(tmp_path):
     assert "chart-confusion" not in page
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([failure("/v/0"), failure("/v/1", "corrupt")], LABELS),
+        ([answer("/v/0", "unknown", 0.2, LABELS)], LABELS),
+        ([answer("/v/0", "run", 1.0)], ("run",)),
+        ([answer("/v/0", "走る", 0.6), answer("/v/1", "\x00<" + "x" * 500, 0.5)], ("走る", "\x00<" + "x" * 500)),
+    ],
+    ids=["all failed", "all unknown", "one label", "other letters"],
+)
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_a_page_with_next_to_nothing_on_it_is_made_without_complaint(tmp_path, rows, labels, has_truth):
+    truth = [{"url": row["url"], "label": labels[index % len(labels)]} for index, row in enumerate(rows)]
+    report, page = evaluated(tmp_path, rows, truth if has_truth else None, labels=labels)
+    assert report["counts"]["num_videos"] == len(rows)
+    assert page.count("<section") == 7  # no comparison, no drift
+
+
 def test_a_manifest_without_labels_makes_the_page_of_the_night(tmp_path):
     report, _ = evaluated(tmp_path, [answer("/v/0.mp4", "run", 0.9)], [{"url": "/v/0.mp4", "split": "val"}])
     assert report["metrics"] is None

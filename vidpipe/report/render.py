@@ -124,36 +124,40 @@ def _sections(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def all_charts(report: dict[str, Any], videos: JoinedVideos) -> dict[str, Any]:
-    metrics, answers = report["metrics"], videos.answers
-    training = report["training"]
-    outcomes = [OUTCOMES[index] for index in videos.outcomes]
-    by_outcome = {
-        name: answers.score[answers.answered & (np.array(outcomes) == name)]
-        for name in ("right", "wrong", "unknown", "labelled")
-    }
-    scores = [charts.score_chart({name: found for name, found in by_outcome.items() if len(found)})]
+    """By section; without those that would show nothing."""
+    metrics, training, drift = report["metrics"], report["training"], report["drift"]
     found: dict[str, Any] = {
         "training": charts.training_charts(training["epochs"], training["best_epoch"], training["split"]),
-        "scores": scores,
+        "scores": score_charts(report, videos) if videos.answers.answered.any() else [],
         "drift": [],
     }
-    if metrics is None:
-        found["mix"] = charts.mix_chart(report["counts"]["label_mix"], {"share": "now"})
-    else:
+    if metrics is not None:
         support = [each["support"] for each in metrics["per_class"].values()]
         found["confusion"] = charts.confusion_chart(metrics["labels"], metrics["confusion"], support)
-        precision = report["thresholds"]["precision"]
-        scores[:0] = [
-            charts.reliability_chart(metrics["reliability"]),
-            charts.precision_chart(precision_curve(answers), precision),
-        ]
-    if report["drift"] is not None:
-        names = {"share_now": "now", "share_before": "before"}
-        found["drift"] = [
-            charts.mix_chart(report["drift"]["labels"]["labels"], names, "Label mix", "drift-mix"),
-            charts.score_drift_chart(report["drift"]["scores"]),
-        ]
+    elif report["counts"]["label_mix"]:
+        found["mix"] = charts.mix_chart(report["counts"]["label_mix"], {"share": "now"})
+    if drift is not None:
+        if drift["labels"]["labels"]:
+            names = {"share_now": "now", "share_before": "before"}
+            found["drift"].append(charts.mix_chart(drift["labels"]["labels"], names, "Label mix", "drift-mix"))
+        found["drift"].append(charts.score_drift_chart(drift["scores"]))
     return found
+
+
+def score_charts(report: dict[str, Any], videos: JoinedVideos) -> list[Any]:
+    answers, outcomes = videos.answers, videos.outcomes
+    by_outcome = {
+        name: answers.score[answers.answered & (outcomes == OUTCOMES.index(name))]
+        for name in ("right", "wrong", "unknown", "labelled")
+    }
+    scores = charts.score_chart({name: found for name, found in by_outcome.items() if len(found)})
+    if report["metrics"] is None:
+        return [scores]
+    return [
+        charts.reliability_chart(report["metrics"]["reliability"]),
+        charts.precision_chart(precision_curve(answers), report["thresholds"]["precision"]),
+        scores,
+    ]
 
 
 def film_group(name: str, found: list[dict[str, Any]], strips: dict[str, FilmStrip] | None) -> dict[str, Any]:

@@ -6,8 +6,8 @@ Colours are names here, and CSS variables there: a line drawn in `INK` comes out
 from __future__ import annotations
 
 import io
-import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +74,6 @@ class Chart:
 @contextmanager
 def axes(size_px: tuple[int, int] = CHART_PX) -> Iterator[Axes]:
     """Axes of a new figure, a point a pixel."""
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # glyphs are the browser's business
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(size_px[0] / 72, size_px[1] / 72), dpi=72, layout="constrained")
         ax = figure.add_subplot()
@@ -88,7 +87,8 @@ def chart(name: str, title: str, ax: Axes, description: str, caption: str = "") 
     assert isinstance(figure, Figure)
     width, height = (round(side * 72) for side in figure.get_size_inches())
     buffer = io.StringIO()
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}):
+    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # letters that matplotlib's font lacks are the browser's business
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return Chart(name, title, _inline(buffer.getvalue(), name, description), caption, width, height)
 
