@@ -9,7 +9,7 @@ MANY_CLASSES = 5
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else f"{100 * value:.{digits}f}\u00a0%"
 
 
 def card(
@@ -136,7 +136,7 @@ RUN_NAMES = {
     "video_hours": "hours of video",
     "video_hours_per_hour": "hours of video an hour",
     "decode_cpu_s": "CPU time of decoding",
-    "decode_share": "decoding, of it and the model",
+    "decode_share": "share of decoding",
     "model_s": "time in the model",
     "model_busy_share": "model at work",
     "num_actors": "copies of the model",
@@ -155,7 +155,11 @@ def run_facts(run: dict[str, Any] | None) -> list[tuple[str, str]]:
             continue
         words = RUN_NAMES.get(name, name.removeprefix("num_").replace("_", " "))
         if isinstance(value, dict):
-            found += [(f"{words}: {part}", amount(part, one)) for part, one in value.items() if is_plain(one)]
+            found += [
+                (words if part == words else f"{words}: {part}", amount(part, one))
+                for part, one in value.items()
+                if is_plain(one)
+            ]
         elif is_plain(value):
             found.append((words, amount(name, value)))
     return found
@@ -171,7 +175,7 @@ def amount(name: str, value: Any) -> str:
     if name.endswith("_share"):
         return percent(value)
     if "bytes" in name:
-        return f"{value / 1e6:,.1f} MB"
+        return f"{value / 1e6:,.1f}\u00a0MB"
     if name == "seconds" or (name.endswith("_s") and not name.endswith("_per_s")):
-        return f"{value:,.1f} s"
+        return f"{value:,.1f}\u00a0s"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
