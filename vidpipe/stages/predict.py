@@ -147,14 +147,15 @@ def run_models(config: PredictConfig, source: Source, desk: Desk, work: Work) ->
             desk.add_failed(
                 failed.filter(pc.is_in(failed["video_id"], value_set=desk.todo["video_id"].combine_chunks()))
             )
-        for _ in range(MAX_ROUNDS):
-            left = desk.begin_round()
-            if not len(left):
-                return pools.num_actors
+        num_rounds = 0
+        while len(left := desk.begin_round()):
+            if num_rounds == MAX_ROUNDS:
+                raise RuntimeError(f"{len(left)} videos never came back whole in {MAX_ROUNDS} rounds of decoding")
             # A second round is for videos of which a lost worker took some clips with it, and only some.
             for rows in stream(config, source, left, desk.question, pools, work):
                 desk.add_rows(rows)
-    raise RuntimeError(f"{len(left)} videos never came back whole from {MAX_ROUNDS} rounds of decoding")
+            num_rounds += 1
+    return pools.num_actors
 
 
 def stream(
@@ -170,10 +171,12 @@ def stream(
         "%d videos to label in %d tasks: %d decoded at a time, %d models",
         *(len(videos), len(tasks), pools.num_workers, pools.num_actors),
     )
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    videos_in_tasks = ray.data.from_arrow(tasks)
+    videos_in_tasks.context.enable_progress_bars = False
     # Each block that a task yields travels at once, and is what the model takes at once.
-    context.target_max_block_size = int(0.9 * settings.clips_a_block * (settings.spec.num_bytes_raw + ROW_BYTES))
+    videos_in_tasks.context.target_max_block_size = int(
+        0.9 * settings.clips_a_block * (settings.spec.num_bytes_raw + ROW_BYTES)
+    )
     how = {
         "checkpoint_url": question.facts.checkpoint_url,
         "checkpoint_id": question.facts.checkpoint_id,
@@ -187,7 +190,7 @@ def stream(
     }
     in_arrow: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     num_calls = 2 if pools.actor_gpus else 1  # the next block is copied to the GPU while it computes this one
-    blocks = ray.data.from_arrow(tasks).map_batches(
+    blocks = videos_in_tasks.map_batches(
         decode,
         **in_arrow,
         num_cpus=pools.worker_cpus,
