@@ -7,6 +7,9 @@ The label says which one of the four sweeps runs, and which way; the other three
                      |                up:    y runs from high to low; x, angle and size stand still
         sweep of x  -+---------       grow:  size runs from low to high; x, y and angle stand still
 
+Angles stay within a quarter turn of upright, so that a turn, too, is a way from one end to the other: which way a shape
+turns that may begin at any angle is a question of a higher order, and small models take hours to find the answer.
+
 So a frame taken at a random time has the same distribution for all labels, and a video played backwards is one of the
 opposite label. Only time tells. The first frame alone is not neutral: what moves right starts further left. Mirroring
 swaps left and right, clockwise and counterclockwise: do not augment these videos with flips.
@@ -93,12 +96,10 @@ def iter_frames(
     colour = rng.uniform(150, 255, size=3)
     middle_radius, spread = rng.uniform(0.14, 0.2) * min(height, width), rng.uniform(0.25, 0.4)
     margin = middle_radius * (1 + spread) + 1  # at its largest the shape still is in view
-    turn = rng.uniform(0.75, 1.5) * math.pi
-    start_angle = rng.uniform(0, 2 * math.pi)
     sweeps = {
         "x": _sweep(rng, margin, width - margin),
         "y": _sweep(rng, margin, height - margin),
-        "angle": (start_angle, start_angle + turn),
+        "angle": _sweep(rng, -0.5 * math.pi, 0.5 * math.pi),
         "size": (middle_radius * (1 - spread), middle_radius * (1 + spread)),
     }
     moments = (np.arange(num_frames) + 0.5) / num_frames
