@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A night on a cluster, run by `ray job submit` or a RayJob: get nodes, label what is new, report.
+# A night on a cluster, run by `ray job submit` or a RayJob: get nodes, look, label what is new, report.
 # VIDPIPE_BUCKET says where; CPUS, GPUS how much. Every step may be run again: what is done stays done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,7 @@ videos="s3://$VIDPIPE_BUCKET/videos" out="s3://$VIDPIPE_BUCKET/vidpipe"
 
 trap 'python deploy/nodes.py --cpus 0' EXIT
 python deploy/nodes.py --cpus "${CPUS:-64}" --gpus "${GPUS:-1}"
+python jobs/doctor.py --input "$videos" --output "$out/doctor"
 
 # Exit codes: 1 something broke (a rerun does what is missing), 2 and 3 are for a person to look at.
 for attempt in 1 2 3; do

@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         *("answers", "checkpoint_facts", "clip_blocks", "config", "contact_sheet", "delivery", "guard", "ledger"),
         *("manifest", "metrics", "predictions", "run_file", "spec", "storage", "transfer"),
     },
+    "doctor": {"config", "decode", "spec", "storage", "transfer"},
     "cli": {"errors"},
 }
 # Settings and flags: read by --help, so without the heavy libraries.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import tyro
 
-from vidpipe.config import EvaluateConfig, IndexConfig, PredictConfig, PreprocessConfig, TrainConfig
+from vidpipe.config import DoctorConfig, EvaluateConfig, IndexConfig, PredictConfig, PreprocessConfig, TrainConfig
 from vidpipe.errors import ERROR_CODES
 from vidpipe.ledger import STATUS_COLUMNS, Ledger
 from vidpipe.make_parts import PartSettings, make_parts
@@ -28,6 +28,7 @@ CONFIGS = {
     "train": TrainConfig,
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
+    "doctor": DoctorConfig,
 }
 
 

@@ -31,8 +31,8 @@ def night(folder: Path, predict_codes: list[int]) -> tuple[int, list[str]]:
     return code, [line.split()[0] for line in (folder / "calls").read_text().splitlines()]
 
 
-def test_a_good_night_gets_nodes_predicts_once_reports_and_gives_its_nodes_back(tmp_path: Path):
-    steps = ["deploy/nodes.py", "jobs/predict.py", "jobs/evaluate.py", "deploy/nodes.py"]
+def test_a_good_night_gets_nodes_looks_predicts_once_reports_and_gives_its_nodes_back(tmp_path: Path):
+    steps = ["deploy/nodes.py", "jobs/doctor.py", "jobs/predict.py", "jobs/evaluate.py", "deploy/nodes.py"]
     assert night(tmp_path, [0]) == (0, steps)
 
 
