@@ -17,8 +17,10 @@ MAX_BARS = 20
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:g} %")
 
 
-def training_charts(epochs: Sequence[dict[str, Any]], best_epoch: int | None, split: str) -> list[Chart]:
-    """Loss and accuracy over the epochs."""
+def training_charts(
+    epochs: Sequence[dict[str, Any]], best_epoch: int | None, split: str, *, with_top5: bool
+) -> list[Chart]:
+    """Loss and accuracy over the epochs; top-5 says nothing of five classes or fewer."""
     if not epochs:
         return []
     numbers = [entry["epoch"] for entry in epochs]
@@ -34,7 +36,8 @@ def training_charts(epochs: Sequence[dict[str, Any]], best_epoch: int | None, sp
         )
     with axes() as ax:
         _curve(ax, numbers, [entry["val_top1"] for entry in epochs], ACCENT, f"top-1, {split}")
-        _curve(ax, numbers, [entry["val_top5"] for entry in epochs], SECOND, f"top-5, {split}", "--")
+        if with_top5:
+            _curve(ax, numbers, [entry["val_top5"] for entry in epochs], SECOND, f"top-5, {split}", "--")
         ax.set(xlabel="epoch", ylabel="videos that are right (%)", ylim=(0, 1.02))
         ax.yaxis.set_major_formatter(PERCENT)
         _epochs(ax, numbers, best_epoch)

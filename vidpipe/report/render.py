@@ -20,7 +20,15 @@ from markupsafe import Markup
 from vidpipe.answers import OUTCOMES, JoinedVideos
 from vidpipe.metrics.answers import precision_curve
 from vidpipe.report import charts
-from vidpipe.report.cards import against_cards, drift_cards, headline_cards, night_cards, percent, run_facts
+from vidpipe.report.cards import (
+    MANY_CLASSES,
+    against_cards,
+    drift_cards,
+    headline_cards,
+    night_cards,
+    percent,
+    run_facts,
+)
 from vidpipe.report.film import FilmStrip
 
 MAX_ROWS = 20_000
@@ -99,7 +107,7 @@ def _of(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _title(report: dict[str, Any]) -> str:
-    name = shortened(posixpath.basename(report["settings"]["predictions"].rstrip("/")), 60)
+    name = shortened("/".join(report["settings"]["predictions"].rstrip("/").split("/")[-2:]), 60)
     return name if report["metrics"] is None else f"{name}, {report['split_name']}"
 
 
@@ -127,7 +135,12 @@ def all_charts(report: dict[str, Any], videos: JoinedVideos) -> dict[str, Any]:
     """By section; without those that would show nothing."""
     metrics, training, drift = report["metrics"], report["training"], report["drift"]
     found: dict[str, Any] = {
-        "training": charts.training_charts(training["epochs"], training["best_epoch"], training["split"]),
+        "training": charts.training_charts(
+            training["epochs"],
+            training["best_epoch"],
+            training["split"],
+            with_top5=len(videos.answers.labels) > MANY_CLASSES,
+        ),
         "scores": score_charts(report, videos) if videos.answers.answered.any() else [],
         "drift": [],
     }
