@@ -27,8 +27,8 @@ JOBS = Path(__file__).parent.parent / "jobs"
 COMMON = ("--weights", "none", "--size", "32", "--warmup", "0.1", "--learning-rate", "1e-3", "--batch-size", "8")
 MODELS: dict[str, tuple[str, ...]] = {
     "frame_vote": ("--model", "frame_vote", "--backbone", "resnet18", "--epochs", "2"),
-    "cnn_rnn": ("--model", "cnn_rnn", "--backbone", "resnet18", "--rnn", "gru", "--epochs", "8"),
-    "conv3d": ("--model", "conv3d", "--backbone", "mc3_18", "--epochs", "3"),
+    "cnn_rnn": ("--model", "cnn_rnn", "--backbone", "resnet18", "--rnn", "gru", "--epochs", "5"),
+    "conv3d": ("--model", "conv3d", "--backbone", "mc3_18", "--epochs", "2"),
 }
 
 
@@ -36,7 +36,7 @@ MODELS: dict[str, tuple[str, ...]] = {
 class Options:
     """Train frame_vote, cnn_rnn and conv3d on motions."""
 
-    num_videos: int = 2400
+    num_videos: int = 4000
     """Generated videos, a fifth of them for validation."""
     work: str = f"{tempfile.gettempdir()}/vidpipe-benchmarks/motion"
     """Where videos, clips and models are kept: a second run finds the videos and their clips."""
