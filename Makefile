@@ -27,8 +27,7 @@ demo: setup
 	@echo
 	@echo "made       400 videos with 8 labels and 6 broken ones (demo/videos), a manifest (demo/manifest.parquet), their"
 	@echo "           clips (demo/out), a model that was trained from nothing (demo/model), a label for each (demo/predictions)"
-	@echo "accuracy   the label is a motion that no single frame shows; guessing gives 12.5 %. benchmarks/motion.py has 4000"
-	@echo "           videos, and learns them"
+	@echo "accuracy   the label is a motion that no single frame shows; guessing gives 12.5 %"
 	@echo "look       demo/out/contact_sheet.png; demo/model/best/README.md: what the model is and how well it did"
 	@echo "           $(BIN)/tensorboard --logdir demo/model/tensorboard"
 	@echo "try next   any of these commands again: nothing to do; one video of your own:"

@@ -1,6 +1,6 @@
 """Does time reach the model? Three models on generated videos whose label no single frame tells: one table.
 
-    python benchmarks/motion.py                    # about 25 minutes on two quiet cores
+    python benchmarks/motion.py                    # all three; videos are generated once
     python benchmarks/motion.py --only conv3d
 
 The label is how a shape moves: left, right, up, down, clockwise, counterclockwise, growing or shrinking; the shape, its

@@ -117,7 +117,7 @@ def test_a_faulty_decode_costs_one_error_and_the_next_video_works(fault, code, w
         with pytest.raises(DecodeError, match=words) as failed:
             list(guard.decode(str(bad), "bad"))
         assert failed.value.code == code
-        assert time.monotonic() - start_s < 3 + 20  # seconds, on a busy machine
+        assert time.monotonic() - start_s < 3 + 3
         assert outcome(guard, good) == "ok"
     assert child_pids() == []
 

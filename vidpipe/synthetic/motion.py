@@ -7,8 +7,8 @@ The label says which one of the four sweeps runs, and which way; the other three
                      |                up:    y runs from high to low; x, angle and size stand still
         sweep of x  -+---------       grow:  size runs from low to high; x, y and angle stand still
 
-Angles stay within a quarter turn of upright, so that a turn, too, is a way from one end to the other: which way a shape
-turns that may begin at any angle is a question of a higher order, and small models take hours to find the answer.
+Angles stay within a quarter turn of upright, so that a turn, too, is a way from one end to the other. That is an easier
+question than which way a shape turns that may begin at any angle.
 
 So a frame taken at a random time has the same distribution for all labels, and a video played backwards is one of the
 opposite label. Only time tells. The first frame alone is not neutral: what moves right starts further left. Mirroring
