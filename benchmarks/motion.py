@@ -24,11 +24,12 @@ import tyro
 from vidpipe.synthetic import MOTIONS
 
 JOBS = Path(__file__).parent.parent / "jobs"
-COMMON = ("--weights", "none", "--size", "32", "--warmup", "0.1", "--learning-rate", "1e-3", "--batch-size", "8")
+COMMON = ("--weights", "none", "--size", "32", "--warmup", "0.1", "--batch-size", "16")
+FRAMES = ("--backbone", "shufflenet_v2_x1_0", "--learning-rate", "2e-3", "--epochs", "8")
 MODELS: dict[str, tuple[str, ...]] = {
-    "frame_vote": ("--model", "frame_vote", "--backbone", "resnet18", "--epochs", "2"),
-    "cnn_rnn": ("--model", "cnn_rnn", "--backbone", "resnet18", "--rnn", "gru", "--epochs", "5"),
-    "conv3d": ("--model", "conv3d", "--backbone", "mc3_18", "--epochs", "2"),
+    "frame_vote": ("--model", "frame_vote", *FRAMES),
+    "cnn_rnn": ("--model", "cnn_rnn", "--rnn", "gru", *FRAMES),
+    "conv3d": ("--model", "conv3d", "--backbone", "s3d", "--learning-rate", "1.5e-3", "--epochs", "4"),
 }
 
 
@@ -40,6 +41,8 @@ class Options:
     """Generated videos, a fifth of them for validation."""
     work: str = f"{tempfile.gettempdir()}/vidpipe-benchmarks/motion"
     """Where videos, clips and models are kept: a second run finds the videos and their clips."""
+    seed: int = 1
+    """Of the videos. The settings above were chosen on those of seed 0."""
     only: tuple[str, ...] = ()
     """Train only these models."""
     num_workers: int = 2
@@ -69,8 +72,8 @@ def preprocessed(options: Options) -> str:
     """Clips of 8 frames of 32 x 32, of videos that are generated where they are not there."""
     videos, manifest, clips = (f"{options.work}/{name}" for name in ("videos", "manifest.parquet", "clips"))
     if not Path(manifest).exists():
-        generate = ["-m", "vidpipe.synthetic", videos, "--num-videos", str(options.num_videos)]
-        subprocess.run([sys.executable, *generate], check=True, stdout=sys.stderr)
+        numbers = ["--num-videos", str(options.num_videos), "--seed", str(options.seed)]
+        subprocess.run([sys.executable, "-m", "vidpipe.synthetic", videos, *numbers], check=True, stdout=sys.stderr)
         run_job("index.py", videos, "--layout", "folders", "--val-fraction", "0.2", "--output", manifest)
     run_job("preprocess.py", manifest, "--output", clips, "--size", "32", "--num-frames", "8")
     return clips

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "guard": {"errors", "ranges", "spec"},
     "parts": {"guard", "spec", "storage", "transfer"},
     "journal": {"storage", "transfer"},
+    "lease": {"errors", "storage", "transfer"},
     "ledger": {"journal", "parts", "spec", "transfer"},
     "predictions": {
         *("checkpoint_facts", "checkpoints", "clip_blocks", "clip_model", "config", "journal", "label_video", "ledger"),

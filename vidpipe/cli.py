@@ -1,6 +1,7 @@
 """What every job shares: flags from a dataclass, logging, the connection to Ray, exit codes.
 
-Exit codes: 0 done, 1 something broke, 2 the command cannot work as given, 3 too many videos failed, 130 interrupted.
+Exit codes: 0 done, 1 something broke, 2 the command cannot work as given, 3 too many videos failed,
+4 another run is at work on the same output, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from vidpipe.errors import FailureRateError
+from vidpipe.errors import FailureRateError, OutputInUseError
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -44,6 +45,9 @@ def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
     except FailureRateError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(3)
+    except OutputInUseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(4)
     except KeyboardInterrupt:
         print("interrupted: what is recorded stays; the same command goes on from there", file=sys.stderr)
         sys.exit(130)

@@ -33,3 +33,7 @@ class DecodeError(Exception):
 
 class FailureRateError(Exception):
     """More videos failed than --max-failure-rate allows; all results are written. Exit code 3."""
+
+
+class OutputInUseError(Exception):
+    """Another run is at work on the same output. Exit code 4."""

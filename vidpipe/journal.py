@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ SMALL_FILE_ROWS = 50_000
 class Journal:
     """The files of one folder, all with the columns of `schema`; its metadata goes into the files that are written."""
 
-    def __init__(self, folder: str, schema: pa.Schema) -> None:
-        self.folder = folder
-        self.schema = schema
+    def __init__(self, folder: str, schema: pa.Schema, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called before anything is written or removed, and raises when this process may not."""
+        self.folder, self.schema, self.check = folder, schema, check
 
     def names(self) -> list[str]:
         """The files in the order in which they were committed."""
@@ -53,6 +53,7 @@ class Journal:
         pq.write_table(table.cast(self.schema), sink, compression="zstd")
         names = self.names()
         number = int(names[-1].split("-")[0]) + 1 if names else 1
+        self.check()
         digest = hashlib.blake2b(sink.getvalue(), digest_size=6).hexdigest()
         put_bytes(sink.getvalue(), join(self.folder, f"{number:010d}-{digest}.parquet"))
 
@@ -88,6 +89,7 @@ class Journal:
             return
         # Rows of the other files are not replaced by these: no video is in two files.
         self.commit(latest_rows(self.read_all(names=merged)))
+        self.check()
         remove_files(self.folder, merged)
 
     def _num_rows(self, name: str) -> int:

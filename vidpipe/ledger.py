@@ -7,7 +7,7 @@ garbage: readers never see it, and `sweep` removes it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +64,15 @@ class WorkLeft:
 
 
 class Ledger:
-    """The status table of one output; all clips of an output have one ClipSpec."""
+    """The status table of one output; all clips of an output have one ClipSpec.
 
-    def __init__(self, output: str, spec: ClipSpec) -> None:
+    `check` is called before anything is written or removed, and raises when this process may not.
+    """
+
+    def __init__(self, output: str, spec: ClipSpec, check: Callable[[], None] = lambda: None) -> None:
         self.output = output
         self.spec = spec
-        self._journal = Journal(join(output, "status"), status_schema(spec))
+        self._journal = Journal(join(output, "status"), status_schema(spec), check)
         self._check_settings(spec)
 
     def read(self, columns: Iterable[str] = STATUS_COLUMNS) -> pa.Table:
@@ -144,6 +147,7 @@ class Ledger:
     def sweep(self) -> int:
         """Remove parts that no status row names and files that were never finished; returns how many."""
         names = self._unnamed_parts(finished_only=False)
+        self._journal.check()
         remove_files(join(self.output, "clips"), names)
         return len(names)
 

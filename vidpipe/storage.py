@@ -141,3 +141,9 @@ def listed_version(info: dict[str, Any]) -> str:
     changed = info.get("LastModified") or info.get("mtime") or info.get("updated") or info.get("created")
     # Some file systems give one file's time as a date in `info` and as seconds in `ls`.
     return f"{size}-{changed.timestamp() if isinstance(changed, datetime) else changed}"
+
+
+def listed_time(info: dict[str, Any]) -> float | None:
+    """When a file was last changed, in seconds by the storage's clock; None where the storage does not say."""
+    changed = info.get("LastModified") or info.get("mtime")
+    return changed.timestamp() if isinstance(changed, datetime) else changed

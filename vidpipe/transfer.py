@@ -147,13 +147,18 @@ def file_names(folder: str) -> list[str]:
 
 def file_sizes(folder: str) -> dict[str, int]:
     """Bytes of each file in a folder, by its name; none when the folder is not there."""
+    entries = list_folder(folder)
+    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+
+def list_folder(folder: str) -> list[dict[str, Any]]:
+    """What a folder holds now, as fsspec lists it; nothing when it is not there."""
     fs, path = filesystem(folder)
     fs.invalidate_cache(path)
     try:
-        entries: list[dict[str, Any]] = fs.ls(path, detail=True)
+        return fs.ls(path, detail=True)
     except FileNotFoundError:
-        return {}
-    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
+        return []
 
 
 def remove_files(folder: str, names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -39,14 +40,17 @@ class WorkLeft:
 
 
 class PredictionLog:
-    """The predictions table of one output with the tables beside it, for one question."""
+    """The predictions table of one output with the tables beside it, for one question.
 
-    def __init__(self, output: str, question: Question) -> None:
+    `check` is called before anything is written or removed, and raises when this process may not.
+    """
+
+    def __init__(self, output: str, question: Question, check: Callable[[], None] = lambda: None) -> None:
         self.output = output
         if table_files(join(output, FOLDER)):
             question = with_earlier_labels(question, read_facts(output))
         self.question = question
-        self._journal = Journal(join(output, FOLDER), prediction_schema(question.facts))
+        self._journal = Journal(join(output, FOLDER), prediction_schema(question.facts), check)
         self._side_tables = {name: SideTable(output, name, self._journal) for name in ("segments", "features")}
 
     def read(self, columns: list[str] | None = None) -> pa.Table:

@@ -61,6 +61,7 @@ class SideTable:
             return 0
         named = set(self._journal.read(["video_id", self.column])[self.column].to_pylist())
         names = sorted(set(sizes) - named)
+        self._journal.check()
         remove_files(self.folder, names)
         return len(names)
 

@@ -22,6 +22,7 @@ from vidpipe.config import PredictConfig
 from vidpipe.errors import DecodeError, FailureRateError
 from vidpipe.guard import Guard
 from vidpipe.label_video import label_video
+from vidpipe.lease import hold
 from vidpipe.pools import Pools, fit_pools
 from vidpipe.predictions.desk import Desk
 from vidpipe.predictions.estimate import estimate_run
@@ -87,18 +88,36 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
     source = find_source(config.source, question.facts.clip_spec)
     with storage_errors(output):
         check_writable(output)
-        log = PredictionLog(output, question)
-    left = log.work_left(
-        source.manifest, prefix=source.prefix, retry_failed=config.retry_failed, relabel=config.relabel
-    )
-    todo = left.todo.slice(0, config.limit)
     if config.dry_run:
+        left, todo = work_left(config, source, PredictionLog(output, question))
         settings = block_settings(config, question, CPU_BATCH)
         estimate = estimate_run(todo, source.stored, output, checkpoint, settings) if len(todo) else None
         print("\n".join(plan_lines(config, len(source.manifest), left, len(todo), estimate)))
         return
     del checkpoint  # the actors have their own
-    remove_files(output, [RUN_FILE])
+    with hold(output, "predict") as lease:
+        tally = label_what_is_left(config, source, PredictionLog(output, question, lease.check), work, start_s)
+    if tally.num_failed > config.max_failure_rate * tally.num_done:
+        raise FailureRateError(
+            f"{tally.num_failed} of {tally.num_done} videos failed, --max-failure-rate is {config.max_failure_rate:g}; "
+            f"all results are written, the reasons are in {join(output, 'predictions')}"
+        )
+
+
+def work_left(config: PredictConfig, source: Source, log: PredictionLog) -> tuple[WorkLeft, pa.Table]:
+    """What the log lacks, and the videos of it that this run is to label."""
+    left = log.work_left(
+        source.manifest, prefix=source.prefix, retry_failed=config.retry_failed, relabel=config.relabel
+    )
+    return left, left.todo.slice(0, config.limit)
+
+
+def label_what_is_left(
+    config: PredictConfig, source: Source, log: PredictionLog, work: Work, start_s: float
+) -> PredictTally:
+    """Label what is left to do, and bring the output in order; what was done to how many videos."""
+    left, todo = work_left(config, source, log)
+    remove_files(log.output, [RUN_FILE])
     log.sweep()
     log.mark(left.gone, is_deleted=True)
     log.mark(left.returned, is_deleted=False)
@@ -110,8 +129,9 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
     counts |= {"unchanged": left.num_unchanged, "remaining": len(left.todo) - len(todo)}
     log.check_counts(source.manifest, counts)
     for name in [name for name in EXPORTS if getattr(config, name)]:
-        EXPORTS[name](output, log.read())
+        EXPORTS[name](log.output, log.read())
     finish(config, log, left, counts, tally, num_actors, time.monotonic() - start_s)
+    return tally
 
 
 def finish(
@@ -123,18 +143,13 @@ def finish(
     num_actors: int,
     seconds: float,
 ) -> None:
-    """Write run.json, print the summary, and raise FailureRateError where too much failed."""
+    """Write run.json and print the summary."""
     facts = {"counts": counts, "deleted": log.num_deleted(), "newly_deleted": len(left.gone)}
     facts |= {"checkpoint_id": log.question.facts.checkpoint_id, "settings_key": log.question.facts.settings_key}
     facts |= {"num_actors": num_actors, **tally.facts(seconds, num_actors)}
     versions = ["ray", "torch", "pyarrow", "av", "numpy"]
     write_run_file(log.output, "predict", config, facts, seconds=seconds, versions=versions)
     print("\n".join(summary_lines(config, facts, left, seconds)))
-    if tally.num_failed > config.max_failure_rate * tally.num_done:
-        raise FailureRateError(
-            f"{tally.num_failed} of {tally.num_done} videos failed, --max-failure-rate is {config.max_failure_rate:g}; "
-            f"all results are written, the reasons are in {join(log.output, 'predictions')}"
-        )
 
 
 def run_models(config: PredictConfig, source: Source, desk: Desk, work: Work) -> int:

@@ -16,6 +16,7 @@ from vidpipe.config import PreprocessConfig
 from vidpipe.contact_sheet import write_contact_sheet
 from vidpipe.decode import check_decoder
 from vidpipe.errors import FailureRateError
+from vidpipe.lease import hold
 from vidpipe.ledger import LABEL_COLUMNS, Ledger, WorkLeft, status_schema
 from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
 from vidpipe.manifest.load import load_manifest
@@ -48,11 +49,22 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     manifest = load_manifest(config.source, config.layout)
     with storage_errors(config.output):
         check_writable(config.output)
-        ledger = Ledger(config.output, config.clip)
-    left = ledger.work_left(manifest, retry_failed=config.retry_failed)
     if config.dry_run:
-        print_plan(config, manifest, left)
+        ledger = Ledger(config.output, config.clip)
+        print_plan(config, manifest, ledger.work_left(manifest, retry_failed=config.retry_failed))
         return
+    with hold(config.output, "preprocess") as lease:
+        tally = make_clips(config, manifest, Ledger(config.output, config.clip, lease.check), task, start_s)
+    if tally.num_failed > config.max_failure_rate * tally.num_done:
+        raise FailureRateError(
+            f"{tally.num_failed} of {tally.num_done} videos failed, --max-failure-rate is {config.max_failure_rate:g}; "
+            f"all results are written, the reasons are in {join(config.output, 'status')}"
+        )
+
+
+def make_clips(config: PreprocessConfig, manifest: pa.Table, ledger: Ledger, task: Task, start_s: float) -> Tally:
+    """Decode what is left to do, and bring the output in order; what was done to how many videos."""
+    left = ledger.work_left(manifest, retry_failed=config.retry_failed)
     remove_files(config.output, [RUN_FILE])
     num_adopted = ledger.adopt(left.todo)
     if num_adopted:
@@ -74,11 +86,7 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     versions = ["ray", "pyarrow", "av", "numpy"]
     write_run_file(config.output, "preprocess", config, facts, seconds=seconds, versions=versions)
     print_summary(config, ledger, counts, left, tally, seconds)
-    if tally.num_failed > config.max_failure_rate * tally.num_done:
-        raise FailureRateError(
-            f"{tally.num_failed} of {tally.num_done} videos failed, --max-failure-rate is {config.max_failure_rate:g}; "
-            f"all results are written, the reasons are in {join(config.output, 'status')}"
-        )
+    return tally
 
 
 def decode_all(config: PreprocessConfig, ledger: Ledger, todo: pa.Table, tally: Tally, task: Task) -> None:

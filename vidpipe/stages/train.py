@@ -15,6 +15,7 @@ import pyarrow.fs
 
 from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
+from vidpipe.lease import hold
 from vidpipe.models import build_model
 from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
@@ -43,6 +44,13 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     clips = labelled_clips(config.clips, config.train_split, config.val_split, TEST_SPLIT)
     with storage_errors(config.output):
         check_writable(config.output)
+    with hold(config.output, "train"):
+        train_and_report(config, clips, on_step, start_s)
+
+
+def train_and_report(config: TrainConfig, clips: LabelledClips, on_step: OnStep | None, start_s: float) -> None:
+    """Train what is not trained yet, and write run.json."""
+    with storage_errors(config.output):
         if not config.restart:
             check_same_run(config, clips)
             if is_finished_run(config.output):
