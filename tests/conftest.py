@@ -26,7 +26,7 @@ def ray_local(s3: S3Server) -> Iterator[str]:
     """Address of the Ray of this test session, where stages and jobs run; its workers know the S3 server."""
     import ray
 
-    from vidpipe.cli import setup_logging
+    from vidpipe.cli import setup_worker
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one to ~/.ray
@@ -37,7 +37,7 @@ def ray_local(s3: S3Server) -> Iterator[str]:
             logging_level="WARNING",
             object_store_memory=256 << 20,
             _node_ip_address="127.0.0.1",
-            runtime_env={"worker_process_setup_hook": setup_logging},
+            runtime_env={"worker_process_setup_hook": setup_worker},
         )
         patch.setenv("RAY_ADDRESS", context.address_info["gcs_address"])
         yield context.address_info["gcs_address"]

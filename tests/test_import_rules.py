@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         *("manifest", "metrics", "predictions", "run_file", "spec", "storage", "transfer"),
     },
     "doctor": {"config", "decode", "spec", "storage", "transfer"},
-    "cli": {"errors"},
+    "cli": {"errors", "storage"},
 }
 # Settings and flags: read by --help, so without the heavy libraries.
 SETTINGS = ("spec", "model_spec", "transform_spec", "cli")

@@ -75,13 +75,21 @@ def setup_logging() -> None:
     ours.setLevel(os.environ.get("VIDPIPE_LOG", "INFO").upper())
 
 
+def setup_worker() -> None:
+    """What each worker process of Ray begins with; it exists because the driver has reached the storage."""
+    from vidpipe.storage import be_patient
+
+    setup_logging()
+    be_patient()
+
+
 def connect_ray() -> None:
     """Join the cluster of `ray job submit` or RAY_ADDRESS; without one, start Ray on this machine."""
     import ray
 
     if not ray.is_initialized():
         ray.init(
-            runtime_env={"worker_process_setup_hook": setup_logging},
+            runtime_env={"worker_process_setup_hook": setup_worker},
             include_dashboard=False,
             logging_level=logging.WARNING,
         )

@@ -58,7 +58,7 @@ class Delivery:
     def _decode(self, file: VideoFile) -> Iterator[Clip | Restart | VideoFacts]:
         with video_errors():
             yield from self._guard.decode(file.source, self.video["video_id"], _ready(self._following))
-        if file.by_range:
+        if not file.is_checked:
             check_version(self.video["url"], self.video["version"])
 
 
@@ -98,7 +98,7 @@ def _fetch_ahead(videos: list[dict[str, Any]], folder: Path, *, by_range: bool) 
             while waiting and (not under_way or (len(under_way) < FETCH_AHEAD_FILES and num_bytes < FETCH_AHEAD_BYTES)):
                 video = waiting.popleft()
                 num_bytes += num_bytes_ahead(video)
-                facts = {"size_bytes": video["size_bytes"], "by_range": by_range}
+                facts = {"size_bytes": video["size_bytes"], "version": video["version"], "by_range": by_range}
                 under_way.append((video, pool.submit(fetch_video, video["url"], folder, **facts)))
             video, fetched = under_way.popleft()
             num_bytes -= num_bytes_ahead(video)

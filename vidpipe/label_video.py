@@ -61,9 +61,9 @@ def delivered(url: str, guard: Guard) -> Iterator[Clip | Restart | VideoFacts]:
         raise DecodeError("not_found", "the file is not there")
     by_range = guard.spec.decoder == "pyav"
     with spool_folder() as folder, video_errors():
-        file = fetch_video(url, folder, size_bytes=info.size_bytes, by_range=by_range)
+        file = fetch_video(url, folder, size_bytes=info.size_bytes, version=info.version, by_range=by_range)
         yield from guard.decode(file.source, video_id(url))
-        if file.by_range:
+        if not file.is_checked:
             check_version(url, info.version)
 
 

@@ -12,7 +12,16 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from vidpipe.storage import FileInfo, file_info, filesystem, listed_version, local_file, public_url, storage_errors
+from vidpipe.storage import (
+    FileInfo,
+    be_patient,
+    file_info,
+    filesystem,
+    listed_version,
+    local_file,
+    public_url,
+    storage_errors,
+)
 
 NUM_LISTERS = 32
 # With this many folders to list, threads have work enough: S3 lists each of them with all below it in one go.
@@ -38,6 +47,8 @@ def list_files(
         if fs.info(path)["type"] == "file":
             only = file_info(url)
             return iter([only] if _suffix(path) in suffixes else [])
+    be_patient()
+    fs, path = filesystem(url)
     if isinstance(fs, LocalFileSystem):
         return _walk(url, _list_local, (path, frozenset([os.path.realpath(path)])), suffixes, on_progress)
     if "s3" in fs.protocol:

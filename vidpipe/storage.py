@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import fsspec
@@ -18,7 +19,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 MISSING = "missing"  # the version of a file that is not there
 
-# s3fs tries five times by itself; with botocore's own five below that, a storage that never answers takes 7 minutes.
+# Waits of 0.1 s that grow by 1.7 to 15 s (s3fs): 4 s in all until a storage has answered once, since its address may be
+# wrong, and a minute from then on. The last error flies.
+FIRST_TRIES, TRIES = 6, 12
+
+# s3fs tries again by itself; with botocore's own five tries below that, a storage that never answers takes 7 minutes.
 OPTIONS: dict[str, dict[str, Any]] = {
     # As many connections as there are ranges under way for a video, most of the time; botocore has 10.
     "s3": {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}, "max_pool_connections": 32}},
@@ -44,7 +49,58 @@ def filesystem(url: str) -> tuple[Any, str]:
     kind = fsspec.get_filesystem_class(protocol or "file")
     options = {**kind._get_kwargs_from_urls(url), **OPTIONS.get(protocol or "file", {})}
     fs, path = fsspec.filesystem(protocol or "file", **options), kind._strip_protocol(url)
+    if "s3" in fs.protocol:
+        _retry_what_passes()
+        fs.retries = _tries
     return fs, os.path.abspath(path) if isinstance(fs, LocalFileSystem) else path
+
+
+_tries = FIRST_TRIES
+
+
+def be_patient() -> None:
+    """From now on this process waits a minute for a storage that is away; called once it has answered."""
+    global _tries
+    _tries = TRIES
+
+
+@cache
+def _retry_what_passes() -> None:
+    """Besides what s3fs tries again by itself: its other client errors, and answers that say "later"."""
+    import s3fs
+
+    s3fs.core.set_custom_error_handler(is_passing)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same request may succeed in a while: the storage is away, overloaded or broken."""
+    status = status_code(error)
+    if status is not None:
+        return (status >= 500 and status != 501) or status in (408, 429)
+    return any(kind.__name__ in _PASSING for kind in type(error).__mro__)
+
+
+def status_code(error: BaseException) -> int | None:
+    """The HTTP status that a storage answered with, of an error of botocore's, also as s3fs translates it."""
+    return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def error_code(error: BaseException) -> str | None:
+    """S3's own word for what is wrong, such as AccessDenied."""
+    return _answer(error).get("Error", {}).get("Code")
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    answer = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+    return answer if isinstance(answer, dict) else {}
+
+
+def wait_s(num_waits: int) -> float:
+    """How long to wait after so many waits, as s3fs does."""
+    return min(0.1 * 1.7**num_waits, 15.0)
+
+
+_PASSING = {"ConnectionError", "HTTPClientError", "ClientConnectionError", "ClientPayloadError", "TimeoutError"}
 
 
 def absolute_url(url: str) -> str:

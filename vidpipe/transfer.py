@@ -5,7 +5,9 @@ Local files are written beside their target and renamed; objects appear when the
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
 from vidpipe.errors import DecodeError
 from vidpipe.ranges import FROM_BYTES, HEAD_BYTES, RangeCopy
-from vidpipe.storage import file_info, filesystem
+from vidpipe.storage import be_patient, error_code, file_info, filesystem, is_passing, status_code, wait_s
 
 
 def join(folder: str, *names: str) -> str:
@@ -32,6 +35,8 @@ class VideoFile:
     path: Path
     is_copy: bool
     ranges: RangeCopy | None = None
+    is_checked: bool = False
+    """Whether this is known to be the object of the listing."""
     by_range: bool = False
     """Whether the decoder asks for what it needs; else everything is here."""
 
@@ -46,8 +51,12 @@ class VideoFile:
 
     @property
     def num_requests(self) -> int:
-        """Requests so far, with the one of `check_version` that follows reading by ranges."""
-        return self.ranges.num_requests + self.by_range if self.ranges else int(self.is_copy)
+        """Requests so far, with the one of `check_version` that follows where it is needed."""
+        return (
+            self.ranges.num_requests + self.by_range
+            if self.ranges
+            else self.is_copy + (self.is_copy and not self.is_checked)
+        )
 
 
 def read_buffer(url: str) -> pa.Buffer:
@@ -67,10 +76,11 @@ def arrow_buffer(data: bytes | memoryview) -> pa.Buffer:
     return sink.getvalue()
 
 
-def fetch_video(url: str, folder: Path, *, size_bytes: int, by_range: bool) -> VideoFile:
+def fetch_video(url: str, folder: Path, *, size_bytes: int, version: str, by_range: bool) -> VideoFile:
     """The file at `url` itself, or a copy in `folder`; of a large object only the beginning, if `by_range`.
 
-    Raises DecodeError, see `video_errors`.
+    Raises DecodeError, see `video_errors`, and when a whole object on S3 is no longer of that `version`; whatever else
+    was read has to pass `check_version` afterwards, unless `is_checked`.
     """
     fs, path = filesystem(url)
     with video_errors():
@@ -85,29 +95,76 @@ def fetch_video(url: str, folder: Path, *, size_bytes: int, by_range: bool) -> V
             if not by_range and size_bytes > HEAD_BYTES:  # not `get_file`, which holds hundreds of MB in memory
                 ranges.fetch([(HEAD_BYTES, size_bytes)])
             return VideoFile(target, is_copy=True, ranges=ranges, by_range=by_range)
+        if "s3" in fs.protocol and _ETAG.fullmatch(version):
+            target.write_bytes(sync(fs.loop, _get_object, fs, path, version))
+            return VideoFile(target, is_copy=True, is_checked=True)
         fs.get_file(path, str(target))
         return VideoFile(target, is_copy=True)
 
 
+async def _get_object(fs: Any, path: str, etag: str) -> bytes:
+    """An object on S3, provided that it still is the listed one: asking afterwards would be a second request.
+
+    `get_file` has no such condition, and goes on in the middle after a lost connection, maybe in another object.
+    """
+    bucket, key, _ = fs.split_path(path)
+    for num_waits in range(fs.retries):
+        try:  # which tries again by itself until there is an answer; its body may break off, or never come
+            answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, IfMatch=f'"{etag}"')
+        except OSError as error:
+            if status_code(error) == 412:
+                raise _replaced(etag, "another") from None
+            raise
+        try:
+            async with answer["Body"] as body:
+                return await body.read()
+        except Exception as error:
+            if num_waits == fs.retries - 1 or not is_passing(error):
+                raise
+            await asyncio.sleep(wait_s(num_waits))
+    raise AssertionError("unreachable")
+
+
 def check_version(url: str, version: str) -> None:
-    """Raise DecodeError when the ranges that were read may be of two objects, one of which replaced the other."""
+    """Raise DecodeError when what was read is not, or not all, of the object that was listed.
+
+    A version of the user's own (a column of their table) says nothing that could be compared, and is taken as it is.
+    """
     with video_errors():
         now = file_info(url).version
-    if now != version:
-        raise DecodeError(
-            "not_found", f"replaced while it was read (version {version}, now {now}); the next run reads the new one"
-        )
+    if now != version and _OF_STORAGE.fullmatch(version):
+        raise _replaced(version, now)
+
+
+# As `storage.listed_version` gives them: of S3 (with parts, or without), a hash of Google's, size and time.
+_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+_OF_STORAGE = re.compile(rf"{_ETAG.pattern}|[0-9A-Za-z+/]{{22}}==|[0-9]+-[0-9.]+")
+
+
+def _replaced(version: str, now: str) -> DecodeError:
+    return DecodeError(
+        "not_found", f"replaced since it was listed (version {version}, now {now}); the next run reads the new one"
+    )
 
 
 @contextmanager
 def video_errors() -> Iterator[None]:
-    """Raise DecodeError `not_found` and `forbidden`; a fault of the storage flies, it is not the video's."""
+    """Raise DecodeError `not_found` and `forbidden`; a fault of the storage, or of the credentials, flies."""
     try:
         yield
     except FileNotFoundError:
         raise DecodeError("not_found", "the file is not there (any more)") from None
     except PermissionError as error:
+        if error_code(error) in _OF_CREDENTIALS:
+            raise
         raise DecodeError("forbidden", f"these credentials may not read it: {error.strerror or error}") from None
+
+
+# What S3 says when it does not know who asks; the video is not to blame, and the next one would fare no better.
+_OF_CREDENTIALS = {
+    *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed"),
+    *("SignatureDoesNotMatch", "TokenRefreshRequired"),
+}
 
 
 def put_file(local: Path, url: str) -> None:
@@ -156,9 +213,11 @@ def list_folder(folder: str) -> list[dict[str, Any]]:
     fs, path = filesystem(folder)
     fs.invalidate_cache(path)
     try:
-        return fs.ls(path, detail=True)
+        entries = fs.ls(path, detail=True)
     except FileNotFoundError:
         return []
+    # Some storages keep an object named like the folder itself when it has become empty.
+    return [entry for entry in entries if entry["name"].rstrip("/") != path.rstrip("/")]
 
 
 def remove_files(folder: str, names: list[str]) -> None:
@@ -174,3 +233,4 @@ def check_writable(folder: str) -> None:
     """Write and remove a small file, so that a lack of rights shows before any work."""
     put_bytes(b"", join(folder, ".write_test"))
     remove_files(folder, [".write_test"])
+    be_patient()

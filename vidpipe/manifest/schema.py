@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,13 +35,19 @@ def video_id(url: str) -> str:
 
 
 def files_table(files: Iterable[FileInfo]) -> pa.Table:
-    """The columns of a listing, in order of URL; built in batches, so that no million objects are held at once."""
+    """The columns of a listing, in order of URL; built in batches, so that no million objects are held at once.
+
+    A storage that is busy may list an object twice (its pages are taken one after the other): it is there once.
+    """
     remaining = iter(files)
     batches = []
     while batch := list(islice(remaining, 50_000)):
         columns = [[f.url for f in batch], [f.version for f in batch], [f.size_bytes for f in batch]]
         batches.append(pa.record_batch(columns, schema=FILES_SCHEMA))
-    return pa.Table.from_batches(batches, FILES_SCHEMA).sort_by("url")
+    table = pa.Table.from_batches(batches, FILES_SCHEMA).sort_by("url")
+    urls = table["url"].combine_chunks()
+    is_last = pc.not_equal(urls[:-1], urls[1:]).to_numpy(zero_copy_only=False)
+    return table if is_last.all() else table.filter(np.append(is_last, True))
 
 
 def build_manifest(
