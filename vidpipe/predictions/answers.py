@@ -69,8 +69,10 @@ def clip_scores(views: Views, question: Question) -> np.ndarray:
 
 def _listed_columns(videos: Sequence[ViewedVideo], listed: pa.Table) -> list[dict[str, str]]:
     ids = pa.array([video.video_id for video in videos], pa.string())
-    place = pc.index_in(ids, value_set=listed["video_id"].combine_chunks())
-    return listed.select(["url", "version"]).take(place).to_pylist()
+    # The few are hashed, not the many: `listed` may have millions of rows, and this is asked every few seconds.
+    theirs = listed.select(["video_id", "url", "version"]).filter(pc.is_in(listed["video_id"], value_set=ids))
+    place = pc.index_in(ids, value_set=theirs["video_id"])
+    return theirs.select(["url", "version"]).take(place).to_pylist()
 
 
 def _row(
