@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from vidpipe.storage import filesystem
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
 
 SMALL_FILE_ROWS = 50_000
+LARGE_FILE_ROWS = 1_000_000  # of a merged file; a reader holds one file whole, besides the columns that it wants
+NUM_READERS = 8  # a run of a day leaves thousands of files, and a request takes tens of milliseconds
 
 
 class Journal:
@@ -40,11 +43,16 @@ class Journal:
     def read_all(self, columns: Iterable[str] | None = None, names: list[str] | None = None) -> pa.Table:
         """Rows of all files, or of some, in the order in which they were committed."""
         wanted = self.schema.names if columns is None else [*columns]
-        tables = [pa.schema([self.schema.field(column) for column in wanted]).empty_table()]
-        for name in self.names() if names is None else names:
-            data = read_buffer(join(self.folder, name))
-            tables.append(pq.read_table(pa.BufferReader(data), columns=wanted).replace_schema_metadata())
-        return pa.concat_tables(tables)
+        empty = pa.schema([self.schema.field(column) for column in wanted]).empty_table()
+        return pa.concat_tables([empty, *self._tables(self.names() if names is None else names, wanted)])
+
+    def _tables(self, names: list[str], columns: list[str]) -> Iterator[pa.Table]:
+        """The files one after the other; some are fetched ahead."""
+        urls = [join(self.folder, name) for name in names]
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            for first in range(0, len(urls), NUM_READERS):
+                for data in pool.map(read_buffer, urls[first : first + NUM_READERS]):
+                    yield pq.read_table(pa.BufferReader(data), columns=columns).replace_schema_metadata()
 
     def commit(self, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Write rows; they count from the moment that the file is there, all of them at once."""
@@ -59,11 +67,13 @@ class Journal:
 
     def amend(self, video_ids: pa.Array, column: str, values: pa.Array) -> None:
         """Write the rows of some videos once more, with another value in one column."""
-        rows = self.read()
-        position = pc.index_in(rows["video_id"], value_set=video_ids)
-        rows = rows.filter(pc.is_valid(position))
+        if not len(video_ids):
+            return
+        tables = self._tables(self.names(), self.schema.names)
+        theirs = [table.filter(pc.is_in(table["video_id"], value_set=video_ids)) for table in tables]
+        rows = latest_rows(pa.concat_tables([self.schema.remove_metadata().empty_table(), *theirs]))
         if len(rows):
-            changed = values.take(position.combine_chunks().drop_null())
+            changed = values.take(pc.index_in(rows["video_id"], value_set=video_ids))
             self.commit(rows.set_column(rows.schema.get_field_index(column), column, changed))
 
     def stale(self, column: str) -> list[str]:
@@ -76,26 +86,31 @@ class Journal:
         return sorted(set(pc.drop_null(every.filter(moved)[column]).to_pylist()) & set(latest[column].to_pylist()))
 
     def compact(self) -> None:
-        """Merge small files, and those with replaced rows, into one: each video has one row for any reader."""
-        sizes = {name: self._num_rows(name) for name in self.names()}
-        if len(sizes) < 2:
+        """Merge small files, and those with replaced rows, so that each video has one row for any reader."""
+        names = self.names()
+        if len(names) < 2:
             return
-        every = self.read_all(["video_id"])
-        if len(latest_indices(every)) == len(every):
-            merged = [name for name, size in sizes.items() if size < SMALL_FILE_ROWS]
-        else:
-            merged = list(sizes)
-        if len(merged) < 2:
+        tables = list(self._tables(names, ["video_id"]))
+        is_latest = np.zeros(sum(map(len, tables)), bool)
+        is_latest[latest_indices(pa.concat_tables(tables))] = True
+        counting = dict(zip(names, np.split(is_latest, np.cumsum([len(table) for table in tables])[:-1]), strict=True))
+        merged = {name: rows for name, rows in counting.items() if len(rows) < SMALL_FILE_ROWS or not rows.all()}
+        if len(merged) < 2 and all(rows.all() for rows in merged.values()):
             return
-        # Rows of the other files are not replaced by these: no video is in two files.
-        self.commit(latest_rows(self.read_all(names=merged)))
+        self._write_again(merged)
         self.check()
-        remove_files(self.folder, merged)
+        remove_files(self.folder, list(merged))
 
-    def _num_rows(self, name: str) -> int:
-        fs, path = filesystem(join(self.folder, name))
-        with fs.open(path, "rb") as file:
-            return pq.read_metadata(file).num_rows
+    def _write_again(self, counting: dict[str, np.ndarray]) -> None:
+        """Commit the rows that count of some files, a large file's worth at a time."""
+        held = self.schema.remove_metadata().empty_table()
+        for table, counts in zip(self._tables(list(counting), self.schema.names), counting.values(), strict=True):
+            held = pa.concat_tables([held, table.filter(pa.array(counts))])
+            while len(held) >= LARGE_FILE_ROWS:
+                self.commit(held.slice(0, LARGE_FILE_ROWS))
+                held = held.slice(LARGE_FILE_ROWS)
+        if len(held):
+            self.commit(held)
 
 
 def table_files(folder: str) -> list[str]:

@@ -10,7 +10,8 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from fsspec.implementations.local import LocalFileSystem
 from vidpipe.errors import DecodeError
 from vidpipe.ranges import FROM_BYTES, HEAD_BYTES, RangeCopy
 from vidpipe.storage import be_patient, error_code, file_info, filesystem, is_passing, status_code, wait_s
+
+NUM_REMOVERS = 8  # a request takes tens of milliseconds, and a long run leaves thousands of small files to merge
 
 
 def join(folder: str, *names: str) -> str:
@@ -221,12 +224,18 @@ def list_folder(folder: str) -> list[dict[str, Any]]:
 
 
 def remove_files(folder: str, names: list[str]) -> None:
+    """Remove these files, as far as they are there."""
     fs, path = filesystem(folder)
-    for name in names:
-        try:
+
+    def remove(name: str) -> None:
+        with suppress(FileNotFoundError):
             fs.rm_file(f"{path}/{name}")
-        except FileNotFoundError:
-            continue
+
+    if len(names) == 1:  # as at the very end of a process, which starts no thread any more
+        remove(names[0])
+        return
+    with ThreadPoolExecutor(NUM_REMOVERS) as pool:
+        list(pool.map(remove, names))
 
 
 def check_writable(folder: str) -> None:

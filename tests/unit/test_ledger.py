@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from small_parts import GRAY, RAW, clip, video
@@ -263,6 +264,59 @@ def test_compact_leaves_large_files_alone_unless_rows_were_replaced(ledger, outp
     assert len(status_files(output)) == 1
     assert parts_of(ledger)["two"] == "c.parquet"
     assert len(ledger.read()) == 5
+
+
+def test_compact_leaves_a_large_file_alone_whose_rows_all_count(ledger, output, monkeypatch):
+    monkeypatch.setattr(vidpipe.journal, "SMALL_FILE_ROWS", 2)
+    ledger.commit([row("one", "a.parquet"), row("two", "a.parquet")])
+    ledger.commit([row("two", "b.parquet"), row("three", "b.parquet")])
+    old, new = status_files(output)
+    ledger.compact()
+    assert new in status_files(output)
+    assert old not in status_files(output)
+    rows = pq.read_table(output / "status")["video_id"].to_pylist()
+    assert sorted(rows) == ["one", "three", "two"]
+    assert parts_of(ledger) == {"one": "a.parquet", "two": "b.parquet", "three": "b.parquet"}
+
+
+def test_compact_makes_files_of_so_many_rows_that_one_fits_into_memory(ledger, output, monkeypatch):
+    monkeypatch.setattr(vidpipe.journal, "LARGE_FILE_ROWS", 3)
+    for number in range(5):
+        ledger.commit([row(f"{number}{letter}", "a.parquet") for letter in "ab"])
+    ledger.commit([row("0a", "b.parquet")])
+    before = sorted(ledger.read().to_pylist(), key=str)
+    ledger.compact()
+    assert [pq.read_metadata(output / "status" / name).num_rows for name in status_files(output)] == [3, 3, 3, 1]
+    assert sorted(pq.read_table(output / "status").to_pylist(), key=str) == before
+
+
+def test_a_crash_between_two_files_of_a_compaction_leaves_the_same_table(ledger, output, monkeypatch):
+    monkeypatch.setattr(vidpipe.journal, "LARGE_FILE_ROWS", 2)
+    ledger.commit([row("one", "a.parquet"), row("two", "a.parquet"), row("three", "a.parquet")])
+    ledger.commit([row("two", "b.parquet")])
+    before = sorted(ledger.read().to_pylist(), key=str)
+    commit, num_commits = vidpipe.journal.Journal.commit, iter([True, False])
+
+    def commit_once(journal: vidpipe.journal.Journal, rows: pa.Table) -> None:
+        if not next(num_commits):
+            raise KeyboardInterrupt
+        commit(journal, rows)
+
+    monkeypatch.setattr(vidpipe.journal.Journal, "commit", commit_once)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.compact()
+    monkeypatch.undo()
+    assert len(status_files(output)) == 3
+    assert sorted(ledger.read().to_pylist(), key=str) == before
+    ledger.compact()
+    assert sorted(pq.read_table(output / "status").to_pylist(), key=str) == before
+
+
+def test_many_files_are_read_in_the_order_of_their_commits(ledger):
+    for number in range(3 * vidpipe.journal.NUM_READERS + 1):
+        ledger.commit([row("one", error=str(number)), row(f"of {number}")])
+    assert ledger.read().filter(pc.equal(ledger.read()["video_id"], "one"))["error"].to_pylist() == [str(number)]
+    assert len(ledger.read()) == number + 2
 
 
 @pytest.mark.parametrize("left_over", [{0}, {1}, {2}, {0, 1}, {0, 2}, {0, 1, 2}])
