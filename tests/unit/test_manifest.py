@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import vidpipe.manifest.schema
 from vidpipe.config import VIDEO_SUFFIXES, IndexConfig, Layout
 from vidpipe.manifest import MANIFEST_SCHEMA, files_table, read_manifest, video_id, write_manifest
 from vidpipe.manifest.make import LAYOUTS, make_manifest
@@ -77,6 +78,19 @@ def test_a_manifest_that_is_not_parquet_or_not_there_says_so(tmp_path):
         read_manifest(f"{tmp_path}/m.parquet")
     with pytest.raises(ValueError, match="is not there"):
         read_manifest(f"{tmp_path}/n.parquet")
+
+
+def test_more_text_than_arrow_sorts_in_one_piece_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    listed = [FileInfo(f"/videos/{name}.mp4", 1, "1") for name in "abc"]
+    write_manifest(build_manifest(files_table(listed)), str(tmp_path / "manifest.parquet"))
+    num_bytes = sum(len(file.url) for file in listed)
+    monkeypatch.setattr(vidpipe.manifest.schema, "MAX_COLUMN_BYTES", 3 * 24)  # their ids
+    assert num_bytes < 3 * 24
+    assert len(files_table(listed)) == len(read_manifest(str(tmp_path / "manifest.parquet"))) == 3
+    monkeypatch.setattr(vidpipe.manifest.schema, "MAX_COLUMN_BYTES", num_bytes - 1)
+    for make in (lambda: files_table(listed), lambda: read_manifest(str(tmp_path / "manifest.parquet"))):
+        with pytest.raises(ValueError, match=r"3 videos.*of url.*one run takes.*an output of its own"):
+            make()
 
 
 def test_every_layout_of_the_settings_has_its_function():

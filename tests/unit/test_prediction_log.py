@@ -154,6 +154,25 @@ def test_a_killed_run_leaves_nothing_that_counts(out: str):
     assert [path.name for path in Path(out, "segments").iterdir()] == [name]
 
 
+def test_where_no_video_is_gone_nothing_is_read_to_mark_it(out: str, monkeypatch: pytest.MonkeyPatch):
+    log = PredictionLog(out, question())
+    commit(log, video("a"))
+    monkeypatch.setattr("vidpipe.journal.read_buffer", lambda url: 1 / 0)
+    log.mark(pa.array([], pa.string()), is_deleted=True)
+    with pytest.raises(ZeroDivisionError):
+        log.mark(pa.array(["a"]), is_deleted=True)
+
+
+def test_answers_are_of_the_listed_video_whatever_else_is_listed_and_in_which_order():
+    listed = pa.concat_tables([manifest("d", "b"), manifest("a", version="2"), manifest("c")])
+    rows = answers_of([video("c"), video("a"), video("b")], listed, question()).rows
+    assert [(row["video_id"], row["url"], row["version"]) for row in rows] == [
+        ("c", "/videos/c.mp4", "1"),
+        ("a", "/videos/a.mp4", "2"),
+        ("b", "/videos/b.mp4", "1"),
+    ]
+
+
 def test_a_crash_while_tidying_leaves_the_same_table(out: str, monkeypatch: pytest.MonkeyPatch):
     log = PredictionLog(out, question(segments=True))
     commit(log, video("a", 0, 3), video("b", 1, 2))

@@ -26,6 +26,7 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 FILES_SCHEMA = pa.schema([MANIFEST_SCHEMA.field(name) for name in ("url", "version", "size_bytes")])
+MAX_COLUMN_BYTES = 2**31 - 1  # of text that Arrow sorts and takes rows of in one piece
 SPLITS = ("train", "val", "test", "unused")
 
 
@@ -44,7 +45,9 @@ def files_table(files: Iterable[FileInfo]) -> pa.Table:
     while batch := list(islice(remaining, 50_000)):
         columns = [[f.url for f in batch], [f.version for f in batch], [f.size_bytes for f in batch]]
         batches.append(pa.record_batch(columns, schema=FILES_SCHEMA))
-    table = pa.Table.from_batches(batches, FILES_SCHEMA).sort_by("url")
+    table = pa.Table.from_batches(batches, FILES_SCHEMA)
+    check_size(table, "the listing")
+    table = table.sort_by("url")
     urls = table["url"].combine_chunks()
     is_last = pc.not_equal(urls[:-1], urls[1:]).to_numpy(zero_copy_only=False)
     return table if is_last.all() else table.filter(np.append(is_last, True))
@@ -103,9 +106,22 @@ def read_manifest(url: str) -> pa.Table:
         if field.name not in found.column_names:
             found = found.append_column(field, pa.nulls(len(found), field.type))
     manifest = found.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA)
+    check_size(manifest, f"manifest {url}")
     check_unique(manifest, f"manifest {url}")
     check_splits(manifest["split"], f"manifest {url}")
     return manifest
+
+
+def check_size(videos: pa.Table, name: str) -> None:
+    """ValueError when a column of text is larger than one run can handle: some 26 million URLs of 80 characters."""
+    for column in [column for column in ("url", "version", "video_id") if column in videos.column_names]:
+        num_bytes = pc.sum(pc.binary_length(videos[column])).as_py() or 0
+        if num_bytes > MAX_COLUMN_BYTES:
+            raise ValueError(
+                f"{name} has {len(videos):,} videos, {num_bytes / 1e9:.1f} GB of {column}, and one run takes "
+                f"{MAX_COLUMN_BYTES / 1e9:.1f}; give it a prefix, or a part of the manifest, and an output of its own "
+                "(docs/scale.md)"
+            )
 
 
 def check_unique(videos: pa.Table, name: str) -> None:
