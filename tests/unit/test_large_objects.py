@@ -80,9 +80,9 @@ def test_a_large_object_gives_the_clips_of_the_file_from_a_part_of_its_bytes(fil
 
 def test_an_object_that_was_replaced_since_it_was_listed_is_not_delivered(films, bucket):
     row = upload(films["plain.mp4"], f"{bucket}/a.mp4")
-    (receipt,) = make_parts([{**row, "version": "another"}], settings_of(f"{bucket}/out", SPEC))
+    (receipt,) = make_parts([{**row, "version": "1-1.5"}], settings_of(f"{bucket}/out", SPEC))
     assert (receipt["status"], receipt["error_code"]) == ("failed", "not_found")
-    assert "replaced while it was read" in receipt["error"]
+    assert "replaced since it was listed" in receipt["error"]
 
 
 def test_a_large_object_that_was_cut_short_is_truncated(films, bucket, tmp_path):
