@@ -11,6 +11,7 @@ PACKAGE = ROOT / "vidpipe"
 # What each noun may import from vidpipe; a name that is not here is a new noun: add a line.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "plain_text": set(),
     "spec": set(),
     "model_spec": set(),
     "models": {"model_spec", "storage"},
@@ -19,14 +20,14 @@ ALLOWED: dict[str, set[str]] = {
     "transform_spec": set(),
     "transforms": {"model_spec", "transform_spec"},
     "metrics": {"transform_spec"},
-    "progress": set(),
+    "progress": {"plain_text"},
     "config": {"model_spec", "spec", "transform_spec"},
     "sampling": {"errors", "spec"},
     "storage": set(),
     "listing": {"storage"},
     "ranges": {"storage"},
     "transfer": {"errors", "ranges", "storage"},
-    "manifest": {"config", "listing", "storage", "transfer"},
+    "manifest": {"config", "listing", "plain_text", "storage", "transfer"},
     "decode": {"errors", "sampling", "spec"},
     "child": {"decode", "errors", "sampling", "spec"},
     "guard": {"errors", "ranges", "spec"},
@@ -62,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         *("manifest", "metrics", "predictions", "run_file", "spec", "storage", "transfer"),
     },
     "doctor": {"config", "decode", "spec", "storage", "transfer"},
-    "cli": {"errors", "storage"},
+    "cli": {"errors", "plain_text", "storage"},
 }
 # Settings and flags: read by --help, so without the heavy libraries.
 SETTINGS = ("spec", "model_spec", "transform_spec", "cli")

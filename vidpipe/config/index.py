@@ -32,6 +32,9 @@ class IndexConfig:
     """Official split to take, 1 to 3."""
     root: str | None = None
     """Folder at which the relative paths of a table start (default: the table's own)."""
+    allow_url_prefix: tuple[str, ...] = ()
+    """Buckets or folders whose videos a table may name: besides its own bucket, where it lies in one; of a local table,
+    these only (default: any)."""
     val_fraction: float = 0.0
     """Share of the videos to put into val, stratified by label and never through a group. Of a layout that comes with
     splits: share of its train videos."""
@@ -58,6 +61,8 @@ class IndexConfig:
             raise ValueError(f"fold is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
         if self.layout != "table" and self.root is not None:
             raise ValueError(f"root is for the layout table, not {self.layout}; give the folder as the source")
+        if self.layout != "table" and self.allow_url_prefix:
+            raise ValueError(f"allow_url_prefix is for the layout table, not {self.layout}; leave it out")
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")

@@ -19,6 +19,9 @@ class PredictConfig:
     """The output of jobs/train.py, or a checkpoint's own folder, such as OUT/last."""
     output: str | None = None
     """Folder or prefix for predictions/ and run.json. A rerun with the same output does only what is new or changed."""
+    allow_url_prefix: tuple[str, ...] = ()
+    """Buckets or folders whose videos a manifest or table may name: besides its own bucket, where it lies in one; of a
+    local one, these only (default: any)."""
 
     top: int = 5
     """How many labels are given of a video, the most likely first."""

@@ -20,6 +20,9 @@ class PreprocessConfig:
     """Folder or prefix for clips/, status/ and run.json. A rerun with the same output does only what is missing."""
     layout: Literal["flat", "folders"] = "flat"
     """Of a folder or prefix: flat has no labels, in folders the first folder is the label. jobs/index.py knows more."""
+    allow_url_prefix: tuple[str, ...] = ()
+    """Buckets or folders whose videos a manifest or table may name: besides its own bucket, where it lies in one; of a
+    local one, these only (default: any)."""
     # Not ClipSpec(): its fields are filled in for uniform, and --sampling fps would start from these.
     clip: tyro.conf.OmitArgPrefixes[ClipSpec] = tyro.MISSING_NONPROP
     retry_failed: bool = False

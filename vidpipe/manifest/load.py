@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from vidpipe.config import IndexConfig
 from vidpipe.manifest.make import list_videos, make_manifest
+from vidpipe.manifest.reach import reach_of
 from vidpipe.manifest.schema import build_manifest, read_manifest
 from vidpipe.manifest.tables import READERS
 from vidpipe.storage import filesystem, storage_errors
@@ -19,14 +20,23 @@ def is_table(source: str) -> bool:
     return posixpath.splitext(source)[1].lower() in READERS
 
 
-def load_manifest(source: str, layout: Literal["flat", "folders"] | None) -> pa.Table:
+def load_manifest(source: str, layout: Literal["flat", "folders"] | None, allowed: tuple[str, ...] = ()) -> pa.Table:
     """The manifest given, or one made of the table, folder or prefix given; `layout` is of the latter two, None where
-    labels do not matter."""
-    if source.lower().endswith(".parquet") and "video_id" in _parquet_columns(source):
-        return read_manifest(source)
-    if layout is None and not is_table(source):
+    labels do not matter. `allowed`: what a manifest or table may name besides, see `reach_of`."""
+    if is_table(source):
+        if source.lower().endswith(".parquet") and "video_id" in _parquet_columns(source):
+            manifest = read_manifest(source)
+            reach_of(source, allowed).check(manifest["url"].to_pylist())
+            return manifest
+        return make_manifest(IndexConfig(source=source, layout="table", allow_url_prefix=allowed))
+    if allowed:
+        raise ValueError(
+            f"allow_url_prefix is for a manifest or a table, and {source} is listed itself: nothing outside is read; "
+            "leave it out"
+        )
+    if layout is None:
         return build_manifest(list_videos(IndexConfig(source=source)))
-    return make_manifest(IndexConfig(source=source, layout="table" if is_table(source) else layout or "flat"))
+    return make_manifest(IndexConfig(source=source, layout=layout))
 
 
 def _parquet_columns(url: str) -> list[str]:

@@ -15,6 +15,7 @@ from vidpipe.config import IndexConfig
 from vidpipe.listing import list_files
 from vidpipe.manifest.audit import audit_splits
 from vidpipe.manifest.layouts import flat, folders, hmdb51, relative_paths, ucf101
+from vidpipe.manifest.reach import Reach
 from vidpipe.manifest.schema import files_table
 from vidpipe.manifest.tables import table
 
@@ -44,6 +45,7 @@ def list_videos(config: IndexConfig) -> pa.Table:
             f"no videos in {config.source}: {progress.num_done:,} files seen, none ends in "
             f"{' '.join(config.suffixes)}; check the folder; jobs/index.py --suffixes takes other endings"
         )
+    Reach(config.source, None).check(files["url"].to_pylist())
     return files
 
 
@@ -68,7 +70,7 @@ def _hmdb51(config: IndexConfig) -> pa.Table:
 
 def _table(config: IndexConfig) -> pa.Table:
     with _Progress(f"looking up the videos of {config.source}", "videos") as progress:
-        return table(config.source, root=config.root, on_progress=progress)
+        return table(config.source, config.root, progress, config.allow_url_prefix)
 
 
 LAYOUTS: dict[str, Callable[[IndexConfig], pa.Table]] = {

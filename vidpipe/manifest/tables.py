@@ -14,6 +14,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from vidpipe.manifest.layouts import SPLIT_FOLDERS
+from vidpipe.manifest.reach import reach_of
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique
 from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, storage_errors
 from vidpipe.transfer import read_buffer
@@ -52,12 +53,17 @@ READERS: dict[str, Callable[[pa.Buffer], pa.Table]] = {
 }
 
 
-def table(source: str, root: str | None = None, on_progress: Callable[[int], None] | None = None) -> pa.Table:
+def table(
+    source: str,
+    root: str | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    allowed: tuple[str, ...] = (),
+) -> pa.Table:
     """A manifest of the videos that a table lists in its column `url`, or else `path`.
 
     Relative paths start at `root`, by default the table's folder. Sizes and versions that the table does not give are
     looked up, one request a video; a video that is not there keeps its row, with version `MISSING`. `on_progress` is
-    told how many were looked up so far.
+    told how many were looked up so far. `allowed`: see `reach_of`; nothing is asked of a storage that is not.
     """
     found = _read_table(source)
     address = next((name for name in ("url", "path") if name in found.column_names), None)
@@ -79,7 +85,9 @@ def table(source: str, root: str | None = None, on_progress: Callable[[int], Non
         )
     columns = {name: _column(found, name, source) for name in MANIFEST_SCHEMA.names if name not in ("video_id", "url")}
     start = absolute_url(root if root is not None else posixpath.dirname(absolute_url(source)))
-    urls = [_resolve(value, start) for value in found[address].cast(pa.string()).to_pylist()]
+    named = [_resolve(value, start) for value in found[address].cast(pa.string()).to_pylist()]
+    reach_of(source, allowed, root).check(named)
+    urls = [absolute_url(url) for url in named]
     check_unique(pa.table({"url": urls}), source)
     files = _look_up(urls, columns["version"], columns["size_bytes"], on_progress)
     num_missing = pc.sum(pc.equal(files["version"], MISSING)).as_py()
@@ -120,8 +128,8 @@ def _column(found: pa.Table, name: str, source: str) -> pa.ChunkedArray:
 
 def _resolve(value: str, start: str) -> str:
     if "://" in value or value.startswith(("/", "~/")):
-        return absolute_url(value)
-    return absolute_url(f"{start.rstrip('/')}/{value}")
+        return value
+    return f"{start.rstrip('/')}/{value}"
 
 
 def _look_up(

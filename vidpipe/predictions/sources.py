@@ -37,17 +37,18 @@ def is_one_video(source: str) -> bool:
     return not is_table(source) and not _is_folder(source)
 
 
-def find_source(source: str, wanted: ClipSpec) -> Source:
-    """Raises ValueError when there is nothing to label, or for clips that were not made as `wanted`."""
-    if is_table(source):
-        return Source(load_manifest(source, None))
-    if not _is_folder(source):
-        return Source(load_manifest(source, None))
+def find_source(source: str, wanted: ClipSpec, allowed: tuple[str, ...] = ()) -> Source:
+    """Raises ValueError when there is nothing to label, or for clips that were not made as `wanted`.
+
+    `allowed`: what a manifest or table may name besides its own bucket.
+    """
+    if is_table(source) or allowed or not _is_folder(source):
+        return Source(load_manifest(source, None, allowed))
     with storage_errors(source):
         is_stored = bool(table_files(join(source, "status")))
     if is_stored:
         return _stored_clips(source, wanted)
-    return Source(load_manifest(source, None), prefix=absolute_url(source))
+    return Source(load_manifest(source, None, allowed), prefix=absolute_url(source))
 
 
 def _stored_clips(source: str, wanted: ClipSpec) -> Source:

@@ -85,7 +85,7 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
     start_s = time.monotonic()
     checkpoint = load_checkpoint(config.checkpoint)
     question = make_question(config, checkpoint.facts, checkpoint.checkpoint_id, absolute_url(checkpoint.url))
-    source = find_source(config.source, question.facts.clip_spec)
+    source = find_source(config.source, question.facts.clip_spec, config.allow_url_prefix)
     with storage_errors(output):
         check_writable(output)
     if config.dry_run:

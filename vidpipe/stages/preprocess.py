@@ -46,7 +46,7 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     """Run the stage; raises ValueError before any work, and FailureRateError after all of it."""
     start_s = time.monotonic()
     check_decoder(config.clip.decoder)
-    manifest = load_manifest(config.source, config.layout)
+    manifest = load_manifest(config.source, config.layout, config.allow_url_prefix)
     with storage_errors(config.output):
         check_writable(config.output)
     if config.dry_run:

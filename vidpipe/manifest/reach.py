@@ -1,0 +1,84 @@
+"""Which videos a listing may name.
+
+A table in a bucket is written by whoever may write there, and read by somebody who may read more: it names videos of
+that bucket only, unless the command says otherwise. A table on this machine is the user's own word.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from fsspec.implementations.local import LocalFileSystem
+
+from vidpipe.plain_text import holds_secret, without_secrets
+from vidpipe.storage import absolute_url, filesystem
+
+_HOME = re.compile(r"[\w+.-]+:///?[^/]+/")  # s3://bucket/, https://host/
+_ODD = re.compile(r"%|\\|[\t\r\n]|/\.\.?(/|$)")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The folders whose videos one listing may name; any, where `prefixes` is None."""
+
+    source: str
+    prefixes: tuple[str, ...] | None
+
+    def check(self, urls: Iterable[str]) -> None:
+        """Raise ValueError for the first URL that may not be named, before anything is asked of its storage."""
+        for row, url in enumerate(urls, start=1):
+            if holds_secret(url):
+                raise ValueError(
+                    f"{self.source}: row {row} names a URL with a password or a signature ({without_secrets(url)}); "
+                    "tables keep the URLs of videos, and a new signature would be a new video: name the object itself "
+                    "(s3://bucket/key), with credentials in the environment"
+                )
+            named = url if "://" in url or url.startswith("/") else absolute_url(url)
+            named = absolute_url(url) if url.startswith(("file://", "local://")) else named
+            if self.prefixes is not None and not any(is_below(named, prefix) for prefix in self.prefixes):
+                raise ValueError(
+                    f"{self.source}: row {row} names {url}, and this listing may name videos below "
+                    f"{' '.join(self.prefixes)} only; where you trust it to name others, allow them with "
+                    "--allow-url-prefix s3://bucket/folder"
+                )
+
+
+def reach_of(source: str, allowed: tuple[str, ...], root: str | None = None) -> Reach:
+    """What a listing at `source` may name: of a local one everything, of a remote one its bucket or host.
+
+    `allowed` (--allow-url-prefix) adds to a remote one and limits a local one; `root` is where relative paths start.
+    """
+    for prefix in allowed:
+        if not prefix.split("://")[-1].strip() or _ODD.search(prefix) or "::" in prefix:
+            raise ValueError(
+                "allow_url_prefix must be a bucket or a folder such as s3://bucket/folder, without .. and %, "
+                f"got {prefix!r}"
+            )
+    home = None if isinstance(filesystem(source)[0], LocalFileSystem) else _HOME.match(absolute_url(source))
+    if home is None and not allowed:
+        return Reach(source, None)
+    own = [*([home[0]] if home else []), *([absolute_url(root)] if root is not None else [])]
+    return Reach(source, tuple(_folder(prefix) for prefix in [*own, *map(absolute_url, allowed)]))
+
+
+def is_below(url: str, folder: str) -> bool:
+    """Whether a URL lies in a folder (with its slash), as written and as any server or proxy may understand it."""
+    if not url.startswith(folder):
+        return False
+    if not _ODD.search(url):
+        return True
+    _, mark, path = url.partition("://")
+    path = unquote(unquote(path if mark else url)).replace("\\", "/")
+    path = re.sub("[\t\r\n]", "", path).partition("?")[0]
+    # Of more than two slashes at the beginning normpath keeps two: none of them matters here.
+    path = posixpath.normpath("/" + path.lstrip("/"))
+    beginning = "/" + folder.partition("://")[2].lstrip("/") if mark else folder
+    return f"{path}/".startswith(beginning)
+
+
+def _folder(url: str) -> str:
+    return f"{url.rstrip('/')}/"
