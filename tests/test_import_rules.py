@@ -10,7 +10,7 @@ PACKAGE = ROOT / "vidpipe"
 
 # What each noun may import from vidpipe; a name that is not here is a new noun: add a line.
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"plain_text"},
     "plain_text": set(),
     "spec": set(),
     "model_spec": set(),
@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "transform_spec": set(),
     "transforms": {"model_spec", "transform_spec"},
     "metrics": {"transform_spec"},
-    "progress": {"plain_text"},
+    "progress": set(),
     "config": {"model_spec", "spec", "transform_spec"},
     "sampling": {"errors", "spec"},
     "storage": set(),
@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "clip_blocks": {"clips", "delivery", "guard", "parts", "spec", "storage", "transfer"},
     "clip_model": {"checkpoints", "clip_blocks", "models", "spec", "transform_spec", "transforms"},
     "contact_sheet": {"clips", "ledger", "parts", "storage", "transfer"},
-    "run_file": {"transfer"},
+    "run_file": {"plain_text", "transfer"},
     "synthetic": {"storage", "transfer"},
     "training": {
         *("checkpoints", "clips", "config", "ledger", "metrics", "model_spec", "models", "run_file", "spec", "storage"),
@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "answers": {"metrics"},
     "report": {
         *("answers", "checkpoint_facts", "clip_blocks", "config", "contact_sheet", "delivery", "guard", "ledger"),
-        *("manifest", "metrics", "predictions", "run_file", "spec", "storage", "transfer"),
+        *("manifest", "metrics", "plain_text", "predictions", "run_file", "spec", "storage", "transfer"),
     },
     "doctor": {"config", "decode", "spec", "storage", "transfer"},
     "cli": {"errors", "plain_text", "storage"},

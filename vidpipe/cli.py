@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 import tyro
 
 from vidpipe.errors import FailureRateError, OutputInUseError
+from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -32,24 +33,36 @@ CHATTER = {
 def parse(config_class: type[Config]) -> Config:
     """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
     try:
+        check_no_secrets(sys.argv[1:])
         return tyro.cli(config_class, description=config_class.__doc__)
     except ValueError as error:
         fail(error)
 
 
+def check_no_secrets(arguments: list[str]) -> None:
+    """A command line is seen by every user of the machine, kept by Ray with the job, and written to run.json."""
+    for argument in arguments:
+        if holds_secret(argument.partition("=")[2] if argument.startswith("--") else argument):
+            raise ValueError(
+                f"{argument} holds a password or a signature, and a command line is no place for one; name the object "
+                "itself (s3://bucket/key) with credentials in the environment, or copy it to this machine first"
+            )
+
+
 def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
     """Run one stage and end the process with the exit code that says how it went."""
     setup_logging()
+    sys.excepthook = say_traceback
     try:
         stage(config)
     except FailureRateError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         sys.exit(3)
     except OutputInUseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         sys.exit(4)
     except KeyboardInterrupt:
-        print("interrupted: what is recorded stays; the same command goes on from there", file=sys.stderr)
+        say("interrupted: what is recorded stays; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except ValueError as error:
         if type(error).__module__.startswith("ray."):  # a worker's ValueError is no mistake of the user's
@@ -59,7 +72,7 @@ def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
 
 
 def fail(error: ValueError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    say(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -68,7 +81,7 @@ def setup_logging() -> None:
     for name, level in CHATTER.items():
         logging.getLogger(name).setLevel(level)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     ours = logging.getLogger("vidpipe")
     ours.handlers = [handler]
     ours.propagate = False

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from vidpipe.plain_text import without_secrets
+
+MAX_MESSAGE = 4_000  # characters
+
 ErrorCode = Literal[
     "not_found",  # the object is not there (any more)
     "not_a_video",  # no demuxer knows these bytes
@@ -24,7 +28,8 @@ class DecodeError(Exception):
     """One video cannot be delivered; `code` is one of `ERROR_CODES`, the message says what was seen."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
+        # It is kept in the status table, and some come from storages or from a decoder taken over by its file.
+        super().__init__(without_secrets(message)[:MAX_MESSAGE])
         self.code = code
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

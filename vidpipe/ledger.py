@@ -77,7 +77,10 @@ class Ledger:
 
     def read(self, columns: Iterable[str] = STATUS_COLUMNS) -> pa.Table:
         """The status of every video, one row each."""
-        return self._journal.read(columns)
+        rows = self._journal.read(columns)
+        if "part" in rows.column_names:
+            check_file_names(rows["part"], join(self.output, "status"))
+        return rows
 
     def commit(self, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Write status rows; they count from the moment that the file is there, all of them at once."""
@@ -176,6 +179,17 @@ def open_ledger(output: str) -> Ledger:
     if not names:
         raise ValueError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
     return Ledger(output, spec_of(read_schema(join(output, "status", names[-1]))))
+
+
+def check_file_names(names: pa.ChunkedArray, source: str) -> None:
+    """ValueError when a table names a file that is not beside it: whoever wrote it would choose what is read."""
+    odd = pc.drop_null(pc.unique(names))
+    odd = odd.filter(pc.invert(pc.match_substring_regex(odd, r"^[\w-][\w.-]*$")))
+    if len(odd):
+        raise ValueError(
+            f"{source} names a part {odd[0].as_py()!r}, which is no file of clips/; this table was not written by "
+            "vidpipe, or was changed: preprocess to another output"
+        )
 
 
 def status_schema(spec: ClipSpec) -> pa.Schema:

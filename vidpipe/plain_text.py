@@ -23,11 +23,12 @@ _USER = re.compile(r"(?<=://)[^/?#\s'\"<>]*@")
 _QUERY = re.compile(r"(?i)(https?://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
 _NAMES = (
     r"x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|sig|hdnea|hdnts"
-    r"|[\w.-]*(?:token|secret|passw(?:or)?d|api_?key|secret_access_key|auth)[\w.-]*"
+    r"|[\w.-]*(?:token|secret|passw(?:or)?d|api_?key)[\w.-]*"
 )
 _PARAMETER = re.compile(rf"(?i)(?<=[?&;#])({_NAMES})=[^&\s'\"<>]+")
 # As a library prints its settings or a request: NAME=value, 'name': 'value', Credential=..., Signature=...
 _SETTING = re.compile(rf"(?i)(?<![\w.-])({_NAMES}|credential)(['\"]?\s*[=:]\s*['\"]|=)(?!['\"])[^\s'\",;&)}}]+")
+_BEARER = re.compile(r"(?i)\b(bearer) [\w.~+/=-]{8,}")
 _SECRET_VARIABLE = re.compile(r"(?i)(secret|token|passw|api_?key|credential)")
 _SHORTEST_SECRET = 8  # a shorter value is a word that may be anywhere
 
@@ -45,6 +46,7 @@ def without_secrets(text: str) -> str:
     text = _QUERY.sub(rf"\1?{HIDDEN}", text)
     text = _PARAMETER.sub(rf"\1={HIDDEN}", text)
     text = _SETTING.sub(rf"\1\2{HIDDEN}", text)
+    text = _BEARER.sub(rf"\1 {HIDDEN}", text)
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and value in text and _SECRET_VARIABLE.search(name) and not _is_file(value):
             text = text.replace(value, HIDDEN)

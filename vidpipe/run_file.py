@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe import __version__
+from vidpipe.plain_text import redacted
 from vidpipe.transfer import join, put_bytes
 
 RUN_FILE = "run.json"
@@ -73,4 +74,4 @@ def write_run_file(
         **facts,
         "seconds": round(seconds, 3),
     }
-    put_bytes(json.dumps(content, indent=2).encode(), join(output, RUN_FILE))
+    put_bytes(json.dumps(redacted(content), indent=2).encode(), join(output, RUN_FILE))

@@ -18,6 +18,7 @@ from vidpipe.manifest.layouts import flat, folders, hmdb51, relative_paths, ucf1
 from vidpipe.manifest.reach import Reach
 from vidpipe.manifest.schema import files_table
 from vidpipe.manifest.tables import table
+from vidpipe.plain_text import shown
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class _Progress:
         self.task, self.unit = task, unit
         self.num_done = 0
         self.logged_at = time.monotonic()
-        self.bar = tqdm(desc=task, unit=f" {unit}", disable=not sys.stderr.isatty(), leave=False)
+        self.bar = tqdm(desc=shown(task), unit=f" {unit}", disable=not sys.stderr.isatty(), leave=False)
 
     def __enter__(self) -> _Progress:
         return self

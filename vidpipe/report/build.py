@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from vidpipe import __version__
 from vidpipe.config import EvaluateConfig
 from vidpipe.metrics.answers import evaluate_answers
+from vidpipe.plain_text import redacted
 from vidpipe.report.inputs import Inputs
 from vidpipe.report.numbers import comparison, confused_pairs, counts, drift, failures, thresholds, worth_looking_at
 from vidpipe.report.training import Training
@@ -30,7 +31,7 @@ def build_report(config: EvaluateConfig, inputs: Inputs) -> dict[str, Any]:
     return {
         "command": "evaluate",
         "created_at": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "settings": asdict(config),
+        "settings": redacted(asdict(config)),
         "versions": {"vidpipe": __version__, "python": platform.python_version()},
         "checkpoint": {"id": facts.checkpoint_id, "url": facts.checkpoint_url, "model": _model(training)},
         "predicted_at": [times[name].isoformat() for name in ("min", "max")],

@@ -8,6 +8,7 @@ from vidpipe.cli import connect_ray
 from vidpipe.config import DoctorConfig
 from vidpipe.doctor import ClusterFacts, findings
 from vidpipe.doctor.cluster import preemption_here
+from vidpipe.plain_text import say
 
 
 def doctor(config: DoctorConfig) -> None:
@@ -15,9 +16,9 @@ def doctor(config: DoctorConfig) -> None:
     connect_ray()
     levels = []
     for name, finding in findings(config, cluster_facts()):
-        print(finding.line(name), flush=True)
+        say(finding.line(name))
         levels.append(finding.level)
-    print(f"{levels.count('ok')} ok, {levels.count('warn')} to look at, {levels.count('FAIL')} failed")
+    say(f"{levels.count('ok')} ok, {levels.count('warn')} to look at, {levels.count('FAIL')} failed")
     if "FAIL" in levels:
         sys.exit(1)
 

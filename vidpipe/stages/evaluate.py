@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from vidpipe.config import EvaluateConfig
+from vidpipe.plain_text import say
 from vidpipe.report import build_report, film_strips, read_inputs, render, thresholds_file
 from vidpipe.storage import storage_errors
 from vidpipe.transfer import check_writable, join, put_bytes
@@ -41,21 +42,21 @@ def put_json(content: dict[str, Any], url: str) -> None:
 
 def print_summary(config: EvaluateConfig, report: dict[str, Any], num_bytes: int, seconds: float) -> None:
     counts, metrics = report["counts"], report["metrics"]
-    print(
+    say(
         f"videos     {counts['num_videos']} = {counts['num_labelled']} labelled + {counts['num_unknown']} unknown + "
         f"{counts['num_failed']} failed + {counts['num_missing']} without a prediction"
     )
     if metrics is not None:
         low, high = (100 * edge for edge in metrics["top1_ci"])
-        print(f"top-1      {100 * metrics['top1']:.1f} % (95 %: {low:.1f} to {high:.1f}), {report['split_name']}")
+        say(f"top-1      {100 * metrics['top1']:.1f} % (95 %: {low:.1f} to {high:.1f}), {report['split_name']}")
     else:
-        print("top-1      not known: no true labels (--manifest)")
+        say("top-1      not known: no true labels (--manifest)")
     if report["against"] is not None:
         against = report["against"]
-        print(
+        say(
             f"against    {against['num_better']} videos got better, {against['num_worse']} worse, "
             f"McNemar p = {against['mcnemar_p']:.3g}"
         )
     for warning in report["warnings"]:
-        print(f"note       {warning}")
-    print(f"report     {join(config.output, 'report.html')} ({num_bytes / 1e6:.1f} MB, {seconds:.1f} s)")
+        say(f"note       {warning}")
+    say(f"report     {join(config.output, 'report.html')} ({num_bytes / 1e6:.1f} MB, {seconds:.1f} s)")

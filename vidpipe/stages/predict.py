@@ -23,6 +23,7 @@ from vidpipe.errors import DecodeError, FailureRateError
 from vidpipe.guard import Guard
 from vidpipe.label_video import label_video
 from vidpipe.lease import hold
+from vidpipe.plain_text import say
 from vidpipe.pools import Pools, fit_pools
 from vidpipe.predictions.desk import Desk
 from vidpipe.predictions.estimate import estimate_run
@@ -76,8 +77,7 @@ def label_one(config: PredictConfig) -> None:
             answer = label_video(config.source, checkpoint, guard, config.precision)
         except DecodeError as error:
             raise FailureRateError(f"{config.source} has no labels: {error.code}: {error}") from error
-    for line in answer_lines(config, answer, question):
-        print(line)
+    say(*answer_lines(config, answer, question))
 
 
 def label_videos(config: PredictConfig, output: str, work: Work) -> None:
@@ -92,7 +92,7 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
         left, todo = work_left(config, source, PredictionLog(output, question))
         settings = block_settings(config, question, CPU_BATCH)
         estimate = estimate_run(todo, source.stored, output, checkpoint, settings) if len(todo) else None
-        print("\n".join(plan_lines(config, len(source.manifest), left, len(todo), estimate)))
+        say(*plan_lines(config, len(source.manifest), left, len(todo), estimate))
         return
     del checkpoint  # the actors have their own
     with hold(output, "predict") as lease:
@@ -149,7 +149,7 @@ def finish(
     facts |= {"num_actors": num_actors, **tally.facts(seconds, num_actors)}
     versions = ["ray", "torch", "pyarrow", "av", "numpy"]
     write_run_file(log.output, "predict", config, facts, seconds=seconds, versions=versions)
-    print("\n".join(summary_lines(config, facts, left, seconds)))
+    say(*summary_lines(config, facts, left, seconds))
 
 
 def run_models(config: PredictConfig, source: Source, desk: Desk, work: Work) -> int:

@@ -20,6 +20,7 @@ from vidpipe.lease import hold
 from vidpipe.ledger import LABEL_COLUMNS, Ledger, WorkLeft, status_schema
 from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
 from vidpipe.manifest.load import load_manifest
+from vidpipe.plain_text import say
 from vidpipe.progress import Progress
 from vidpipe.run_file import RUN_FILE, Tally, write_run_file
 from vidpipe.spec import ClipSpec
@@ -220,12 +221,12 @@ def print_plan(config: PreprocessConfig, manifest: pa.Table, left: WorkLeft) -> 
     clip_bytes = config.clip.num_bytes_raw * (config.clip.num_clips or 1)
     num_parts = math.ceil(len(todo) * clip_bytes / 2 / (config.part_mb << 20))
     at_least = "" if config.clip.sampling in ("uniform", "dense") else "at least "
-    print(f"videos     {len(manifest)}: {len(todo)} to decode ({left.num_new} new, {left.num_changed} changed, "
-          f"{left.num_retried} retried), {left.num_unchanged} unchanged")  # fmt: skip
-    print(f"to read    {num_bytes / 1e6:.1f} MB of video")
-    print(f"to write   {at_least}{len(todo) * (config.clip.num_clips or 1)} clips of {config.clip.shape}, "
-          f"about {num_parts} parts of {config.part_mb} MB, at {config.output}")  # fmt: skip
-    print("dry run    nothing was done")
+    say(f"videos     {len(manifest)}: {len(todo)} to decode ({left.num_new} new, {left.num_changed} changed, "
+        f"{left.num_retried} retried), {left.num_unchanged} unchanged")  # fmt: skip
+    say(f"to read    {num_bytes / 1e6:.1f} MB of video")
+    say(f"to write   {at_least}{len(todo) * (config.clip.num_clips or 1)} clips of {config.clip.shape}, "
+        f"about {num_parts} parts of {config.part_mb} MB, at {config.output}")  # fmt: skip
+    say("dry run    nothing was done")
 
 
 def print_summary(
@@ -240,10 +241,10 @@ def print_summary(
     if tally.num_with_damage:
         failures += f"; {tally.num_with_damage} ok with damaged packets (num_damaged)"
     cpu_s = tally.decode_s / max(tally.num_ok, 1)
-    print(f"videos     {counts['videos']} = {counts['ok']} ok + {counts['failed']} failed + "
-          f"{counts['unchanged']} unchanged{remaining}{gone}")  # fmt: skip
-    print(f"failures   {failures}")
-    print(f"clips      {tally.num_clips} new of shape {config.clip.shape}; {len(ledger.parts())} parts in all")
-    print(f"time       {seconds:.1f} s, {tally.num_done / seconds:.1f} videos/s, {cpu_s:.3f} CPU s of decoding each, "
-          f"{tally.num_bytes_read / 1e6:.1f} MB read")  # fmt: skip
-    print(f"output     {config.output}: clips/, status/ (a row a video, with the reason of each failure), run.json")
+    say(f"videos     {counts['videos']} = {counts['ok']} ok + {counts['failed']} failed + "
+        f"{counts['unchanged']} unchanged{remaining}{gone}")  # fmt: skip
+    say(f"failures   {failures}")
+    say(f"clips      {tally.num_clips} new of shape {config.clip.shape}; {len(ledger.parts())} parts in all")
+    say(f"time       {seconds:.1f} s, {tally.num_done / seconds:.1f} videos/s, {cpu_s:.3f} CPU s of decoding each, "
+        f"{tally.num_bytes_read / 1e6:.1f} MB read")  # fmt: skip
+    say(f"output     {config.output}: clips/, status/ (a row a video, with the reason of each failure), run.json")

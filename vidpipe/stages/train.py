@@ -17,6 +17,7 @@ from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
 from vidpipe.lease import hold
 from vidpipe.models import build_model
+from vidpipe.plain_text import say
 from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 from vidpipe.training.checks import begin_run, check_fit, check_same_run, is_finished_run
@@ -54,7 +55,7 @@ def train_and_report(config: TrainConfig, clips: LabelledClips, on_step: OnStep 
         if not config.restart:
             check_same_run(config, clips)
             if is_finished_run(config.output):
-                print(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
+                say(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
                 return
     check_fit(config, clips, build_model(config.model, clips.labels))
     connect_ray()
@@ -232,16 +233,16 @@ def print_summary(config: TrainConfig, clips: LabelledClips, facts: dict[str, An
         f"{name} {one['videos']} videos ({one['clips']} clips, {one['failed_videos']} failed)"
         for name, one in facts["splits"].items()
     )
-    print(f"clips      {counts}; {len(clips.labels)} labels")
+    say(f"clips      {counts}; {len(clips.labels)} labels")
     for split, metrics in facts["metrics"].items():
-        print(f"{split:<10} {metrics_line(metrics)}")
+        say(f"{split:<10} {metrics_line(metrics)}")
     if not facts["metrics"]:
-        print(f"stopped    after {config.max_steps} steps, before the end of an epoch")
+        say(f"stopped    after {config.max_steps} steps, before the end of an epoch")
     else:
-        print(f"best       epoch {facts['best_epoch']} of {facts['epochs']}, by {config.best_by} on {config.val_split}")
-        print(f"time       {seconds:.1f} s, {facts['clips_per_s']:.1f} clips/s, "
-              f"{100 * facts['data_wait_share']:.0f} % waiting for data")  # fmt: skip
-    print(f"output     {config.output}: best/ and last/ (checkpoints), history.json, tensorboard/, run.json")
+        say(f"best       epoch {facts['best_epoch']} of {facts['epochs']}, by {config.best_by} on {config.val_split}")
+        say(f"time       {seconds:.1f} s, {facts['clips_per_s']:.1f} clips/s, "
+            f"{100 * facts['data_wait_share']:.0f} % waiting for data")  # fmt: skip
+    say(f"output     {config.output}: best/ and last/ (checkpoints), history.json, tensorboard/, run.json")
 
 
 def metrics_line(metrics: dict[str, Any]) -> str:
