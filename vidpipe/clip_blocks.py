@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vidpipe.clips import ClipTable, decode_jpegs
 from vidpipe.delivery import Delivery, deliveries, kept_guard, spool_folder
 from vidpipe.guard import Clip, Restart
 from vidpipe.parts import column
+from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join
@@ -83,7 +83,7 @@ def stored_blocks(videos: pa.Table, settings: BlockSettings, clips: str) -> Iter
     block = _Block(settings.clips_a_block)
     fs, path = filesystem(join(clips, "clips", name))
     columns = ["video_id", "clip_index", "start_s", "end_s", "frames"]
-    with fs.open(path, "rb") as file, pq.ParquetFile(file) as source:
+    with fs.open(path, "rb") as file, open_parquet(file) as source:
         for group in range(source.num_row_groups):
             table = source.read_row_group(group, columns)
             table = table.filter(pc.is_in(table["video_id"], value_set=videos["video_id"].combine_chunks()))

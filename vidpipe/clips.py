@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vidpipe.ledger import open_ledger
 from vidpipe.parts import spec_of
+from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join
@@ -57,7 +57,7 @@ def read_clips(output: str, *, columns: list[str] | None = None, split: str | No
     """The clips of an output, a row group at a time: all columns or some, all splits or one."""
     for url in part_urls(output):
         fs, path = filesystem(url)
-        with fs.open(path, "rb") as file, pq.ParquetFile(file) as source:
+        with fs.open(path, "rb") as file, open_parquet(file) as source:
             spec = spec_of(source.schema_arrow)
             wanted = None if columns is None else list({*columns, "split"})
             for group in range(source.num_row_groups):

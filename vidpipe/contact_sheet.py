@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
 from vidpipe.clips import ClipTable
 from vidpipe.ledger import Ledger
 from vidpipe.parts import spec_of
+from vidpipe.plain_tables import open_parquet
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join, put_bytes
 
@@ -46,7 +46,7 @@ def first_frames(output: str, part: str, video_id: str) -> tuple[np.ndarray, lis
     """Up to `FRAMES_A_ROW` frames (N, H, W, C) of a video, spread over its first clips, and their times."""
     fs, path = filesystem(join(output, "clips", part))
     tables = []
-    with fs.open(path, "rb") as file, pq.ParquetFile(file) as source:
+    with fs.open(path, "rb") as file, open_parquet(file) as source:
         spec = spec_of(source.schema_arrow)
         for group in range(source.num_row_groups):
             ids = source.read_row_group(group, ["video_id"])["video_id"]

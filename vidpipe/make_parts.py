@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vidpipe.delivery import Delivery, deliveries, kept_guard, spool_folder
 from vidpipe.guard import Clip, Guard
 from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, part_name
+from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join, put_file
@@ -55,7 +55,7 @@ def rewrite_part(name: str, statuses: list[dict[str, Any]], settings: PartSettin
     fs, path = filesystem(join(settings.output, "clips", name))
     with spool_folder() as folder:
         local = folder / target
-        with fs.open(path, "rb") as file, pq.ParquetFile(file) as source:
+        with fs.open(path, "rb") as file, open_parquet(file) as source:
             made_with = source.schema_arrow.metadata
             with open_part(local, clips_schema(settings.spec, {}).with_metadata(made_with)) as writer:
                 for group in range(source.num_row_groups):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vidpipe.plain_tables import read_parquet
 from vidpipe.storage import FileInfo, storage_errors
 from vidpipe.transfer import put_bytes, read_buffer
 
@@ -84,7 +85,7 @@ def read_manifest(url: str) -> pa.Table:
     with storage_errors(url):
         data = read_buffer(url)
     try:
-        found = pq.read_table(pa.BufferReader(data))
+        found = read_parquet(data)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{url} is not a Parquet file; make a manifest of it with jobs/index.py {url} --layout table"

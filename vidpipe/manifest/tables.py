@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
-import pyarrow.parquet as pq
 
 from vidpipe.manifest.layouts import SPLIT_FOLDERS
 from vidpipe.manifest.reach import reach_of
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique
+from vidpipe.plain_tables import read_parquet
 from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, storage_errors
 from vidpipe.transfer import read_buffer
 
@@ -42,7 +42,7 @@ def _read_jsonl(data: pa.Buffer) -> pa.Table:
 
 
 def _read_parquet(data: pa.Buffer) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data))
+    return read_parquet(data)
 
 
 READERS: dict[str, Callable[[pa.Buffer], pa.Table]] = {

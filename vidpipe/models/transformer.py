@@ -41,10 +41,10 @@ HEAD_LAYERS = ("fc_norm", "pooler", "classifier")
 
 def transformer(spec: ModelSpec, num_labels: int, config: dict[str, Any] | None = None) -> VideoModel:
     """A model with random weights; `config` is a checkpoint's own, else it is made from the spec."""
-    settings = _hub().AutoConfig.for_model(**config) if config else _config(spec)
+    settings = _config(spec) if config is None else _plain_config(config)
     settings.num_labels = num_labels
     try:
-        network = _hub().AutoModelForVideoClassification.from_config(settings)
+        network = _hub().AutoModelForVideoClassification.from_config(settings, trust_remote_code=False)
     except (ValueError, TypeError) as error:
         raise ValueError(f"model_config {' '.join(spec.model_config) or 'as published'}: {error}") from error
     return Transformer(network, _input(spec, settings))
@@ -82,6 +82,18 @@ class Encoder(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         features: Tensor = self.network(**{self.network.main_input_name: clips}).logits
         return features
+
+
+def _plain_config(config: dict[str, Any]) -> Any:
+    """A checkpoint's configuration without what would fetch or run something (auto_map, attn_implementation, …): only
+    settings are taken that the family has by itself."""
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(
+            f"config.json is of a {kind}, not of {', '.join(FAMILIES)}; take a checkpoint made by jobs/train.py"
+        )
+    known = _hub().AutoConfig.for_model(kind).to_dict()
+    return _hub().AutoConfig.for_model(**{name: value for name, value in config.items() if name in known})
 
 
 def _config(spec: ModelSpec) -> Any:
@@ -123,7 +135,7 @@ def _published_scale(spec: ModelSpec, model_type: str) -> tuple[Channels, Channe
     if spec.backbone in FAMILIES and spec.weights != "default":
         return family.mean, family.std
     try:
-        processor = _hub().AutoVideoProcessor.from_pretrained(_hub_name(spec))
+        processor = _hub().AutoVideoProcessor.from_pretrained(_hub_name(spec), trust_remote_code=False)
     except (OSError, ValueError):  # published without one, as some are
         return family.mean, family.std
     names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
@@ -157,7 +169,7 @@ def _hub_name(spec: ModelSpec) -> str:
 
 def _from_hub(loader: Any, name: str, **options: Any) -> Any:
     try:
-        return loader.from_pretrained(name, **options)
+        return loader.from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         where = "is not a folder that holds one" if os.path.isdir(name) else "cannot be fetched from the hub"
         raise ValueError(

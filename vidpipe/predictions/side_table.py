@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vidpipe.journal import Journal
+from vidpipe.plain_tables import read_parquet
 from vidpipe.transfer import file_sizes, join, put_bytes, read_buffer, remove_files
 
 SMALL_FILE_BYTES = 8 << 20
@@ -75,7 +76,7 @@ class SideTable:
         by_schema: dict[str, tuple[list[pa.Table], list[pa.Array]]] = {}
         for name in names:
             ids = latest.filter(pc.equal(latest[self.column], name))["video_id"].combine_chunks()
-            table = pq.read_table(pa.BufferReader(read_buffer(join(self.folder, name))))
+            table = read_parquet(read_buffer(join(self.folder, name)))
             tables, videos = by_schema.setdefault(str(table.schema.remove_metadata()), ([], []))
             tables.append(table.filter(pc.is_in(table["video_id"], value_set=ids)))
             videos.append(ids)

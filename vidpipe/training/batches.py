@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from vidpipe.clips import ClipTable
+from vidpipe.plain_tables import open_parquet
 from vidpipe.storage import filesystem
 from vidpipe.training.clip_rows import ClipRows
 
@@ -75,7 +76,7 @@ class FrameReader:
         fs, path = filesystem(url)
         with (
             fs.open(path, "rb", cache_type="none") as file,
-            pq.ParquetFile(file, metadata=self._footers.get(url)) as source,
+            open_parquet(file, self._footers.get(url)) as source,
         ):
             self._footers[url] = source.metadata
             table = source.read_row_group(group, ["frames"], use_threads=False)

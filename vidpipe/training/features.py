@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from vidpipe.models import VideoModel
+from vidpipe.plain_tables import read_parquet
 from vidpipe.training.batches import FeatureReader, FrameReader
 from vidpipe.training.clip_rows import ClipRows
 from vidpipe.training.evaluation import MakeViews, split_logits
@@ -85,7 +86,7 @@ def are_kept(url: str, rows: ClipRows) -> bool:
     folder, _, name = url.rpartition("/")
     if name not in file_names(folder):
         return False
-    table = pq.read_table(pa.BufferReader(read_buffer(url)), columns=["video_id", "clip_index"])
+    table = read_parquet(read_buffer(url), ["video_id", "clip_index"])
     clip_index = table["clip_index"].to_numpy()
     return table["video_id"].to_pylist() == rows.video_ids.tolist() and np.array_equal(clip_index, rows.clip_index)
 
@@ -101,7 +102,7 @@ def write_features(url: str, rows: ClipRows, features: np.ndarray, shape: tuple[
 
 def read_features(url: str, rows: ClipRows) -> torch.Tensor:
     """Features of the rows of a split, (N, *shape) float32."""
-    table = pq.read_table(pa.BufferReader(read_buffer(url)))
+    table = read_parquet(read_buffer(url))
     shape = json.loads(table.schema.metadata[SHAPE_KEY])
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     assert len(flat) == len(rows) * math.prod(shape)
