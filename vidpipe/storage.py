@@ -157,6 +157,7 @@ _WAYS_OUT = {
     "ClientConnectionError": _UNREACHABLE,
     "TimeoutError": _UNREACHABLE,
     "ParamValidationError": "is no address: write s3://bucket/folder",
+    "NotImplementedError": "is on a storage that lists no folders: use a local path, s3:// or gs://",
     "ImportError": "needs a Python package that is not installed",
 }
 

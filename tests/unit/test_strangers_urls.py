@@ -9,15 +9,16 @@ from pathlib import Path
 import fsspec
 import pyarrow.parquet as pq
 import pytest
-from prediction_tables import manifest_table
+from prediction_tables import answer, manifest_table, write_predictions
 
-from vidpipe.config import IndexConfig, PredictConfig, PreprocessConfig
+from vidpipe.config import EvaluateConfig, IndexConfig, PredictConfig, PreprocessConfig
 from vidpipe.manifest import tables
 from vidpipe.manifest.load import load_manifest
 from vidpipe.manifest.make import make_manifest
 from vidpipe.manifest.reach import is_below, reach_of
 from vidpipe.predictions.sources import find_source
 from vidpipe.spec import ClipSpec
+from vidpipe.stages.evaluate import evaluate
 from vidpipe.stages.preprocess import preprocess
 from vidpipe.storage import filesystem
 
@@ -160,6 +161,25 @@ def test_the_flag_is_refused_where_it_would_do_nothing(tmp_path):
     with pytest.raises(ValueError, match="is for the layout table"):
         IndexConfig(source="s3://bucket", allow_url_prefix=("s3://bucket",))
     assert PredictConfig(source="m.csv", checkpoint="m", allow_url_prefix=("s3://b",)).allow_url_prefix == ("s3://b",)
+
+
+@pytest.mark.parametrize("checkpoint", ["{tmp}/model", "s3://other/model", "sftp://internal/model", "data:,x", "../m"])
+def test_predictions_in_a_bucket_lead_evaluate_to_nothing_outside_of_it(checkpoint, tmp_path, monkeypatch):
+    def ask(*_: object) -> None:
+        raise AskedError
+
+    for name in ("film.file_info", "training.file_names", "training.read_buffer", "film.open_ledger"):
+        monkeypatch.setattr(f"vidpipe.report.{name}", ask)
+    rows = [answer(url, "run", 0.9, ("run", "walk")) for url in ("/etc/passwd", "s3://other/a.mp4", "file:///etc/b")]
+    output, named = "memory://bucket/predictions", checkpoint.format(tmp=tmp_path)
+    write_predictions(output, ("run", "walk"), rows, checkpoint=("c0ffee0123456789", named))
+    report = evaluate(EvaluateConfig(predictions=output, output=str(tmp_path / "out")))
+    (note,) = report["training"]["notes"]
+    assert f"the predictions name {named}, and this table may name what is below memory:///bucket/ only" in note
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("No frames: the predictions name") >= 3
+    with pytest.raises(AskedError):
+        evaluate(EvaluateConfig(predictions=output, output=str(tmp_path / "out"), allow_url_prefix=("/etc",)))
 
 
 def test_an_object_keeps_its_bucket_however_its_name_reads():

@@ -26,6 +26,9 @@ class EvaluateConfig:
     """Predictions of another night: did labels, scores, failures change? Rows that were there then are not of now."""
     checkpoint: str | None = None
     """The checkpoint, for its training curves (default: where the predictions say it was)."""
+    allow_url_prefix: tuple[str, ...] = ()
+    """Buckets or folders that predictions may name: where they lie in a bucket, videos, checkpoint and clips of other
+    places are read only when they are below one of these; of local ones, these only (default: any)."""
     precision: float = 0.95
     """Precision that the thresholds of thresholds.json reach, label by label."""
     min_videos: int = 10

@@ -37,14 +37,23 @@ class Reach:
                     "tables keep the URLs of videos, and a new signature would be a new video: name the object itself "
                     "(s3://bucket/key), with credentials in the environment"
                 )
-            named = url if "://" in url or url.startswith("/") else absolute_url(url)
-            named = absolute_url(url) if url.startswith(("file://", "local://")) else named
-            if self.prefixes is not None and not any(is_below(named, prefix) for prefix in self.prefixes):
-                raise ValueError(
-                    f"{self.source}: row {row} names {url}, and this listing may name videos below "
-                    f"{' '.join(self.prefixes)} only; where you trust it to name others, allow them with "
-                    "--allow-url-prefix s3://bucket/folder"
-                )
+            if not self.allows(url):
+                raise ValueError(f"{self.source}: row {row} names {url}, {self.rule}")
+
+    def allows(self, url: str) -> bool:
+        """Whether a URL may be read; nothing is asked of its storage."""
+        if self.prefixes is None:
+            return True
+        is_local = url.startswith(("file://", "local://")) or not ("://" in url or url.startswith("/"))
+        named = absolute_url(url) if is_local and "::" not in url else url
+        return any(is_below(named, prefix) for prefix in self.prefixes)
+
+    @property
+    def rule(self) -> str:
+        return (
+            f"and this table may name what is below {' '.join(self.prefixes or ())} only; where you trust it to name "
+            "others, allow them with --allow-url-prefix s3://bucket/folder"
+        )
 
 
 def reach_of(source: str, allowed: tuple[str, ...], root: str | None = None) -> Reach:

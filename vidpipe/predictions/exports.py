@@ -11,6 +11,9 @@ import pyarrow as pa
 
 from vidpipe.transfer import join, put_bytes
 
+# Spaces are passed over, and full-width letters taken for plain ones, by some of the programs that open a CSV.
+FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 
 def write_jsonl(output: str, predictions: pa.Table) -> None:
     """OUTPUT/predictions.jsonl: an object a line; what a video does not have is null."""
@@ -22,9 +25,14 @@ def write_jsonl(output: str, predictions: pa.Table) -> None:
 
 
 def write_csv(output: str, predictions: pa.Table) -> None:
-    """OUTPUT/predictions.csv with a header; lists are JSON, what a video does not have is empty."""
+    """OUTPUT/predictions.csv with a header; lists are JSON, what a video does not have is empty.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it (OWASP, "CSV injection"): names come
+    from strangers, and this file is opened by people. Parquet and JSONL hold every text as it is.
+    """
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
+    # With "\n" alone, a text with a carriage return would not be quoted, and a reader would see a row begin there.
+    writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(predictions.column_names)
     for batch in predictions.to_batches():
         writer.writerows(map(_cell, row.values()) for row in batch.to_pylist())
@@ -34,6 +42,8 @@ def write_csv(output: str, predictions: pa.Table) -> None:
 def _cell(value: object) -> object:
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
+        return f"'{value}"
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 

@@ -20,6 +20,7 @@ from vidpipe.contact_sheet import first_frames
 from vidpipe.delivery import Delivery, deliveries, spool_folder
 from vidpipe.guard import Clip, Guard
 from vidpipe.ledger import Ledger, open_ledger
+from vidpipe.manifest.reach import Reach
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import file_info, storage_errors
 
@@ -40,14 +41,17 @@ class FilmStrip:
     note: str | None = None
 
 
-def film_strips(videos: Iterable[dict[str, Any]], clips: str | None) -> dict[str, FilmStrip]:
-    """A strip for each video (`video_id`, `url`, `version`), by its id; `clips`: a preprocess output, if any."""
+def film_strips(
+    videos: Iterable[dict[str, Any]], clips: str | None, reach: Reach | None = None
+) -> dict[str, FilmStrip]:
+    """A strip for each video (`video_id`, `url`, `version`), by its id; `clips`: a preprocess output, if any. Of
+    videos that are not within `reach`, where there is one, nothing is read."""
     once = {video["video_id"]: video for video in videos}
     ledger = _ledger(clips)
     with spool_folder() as folder, Guard(
         STRIP, time_limit_s=TIME_LIMIT_S, memory_limit_bytes=MEMORY_LIMIT_BYTES
     ) as guard:  # fmt: skip
-        rows, strips = _found(once)
+        rows, strips = _found(once, reach)
         for delivery in deliveries(rows, guard, folder):
             video_id, version = delivery.video["video_id"], delivery.video["version"]
             strip = _decoded(delivery)
@@ -60,11 +64,14 @@ def film_strips(videos: Iterable[dict[str, Any]], clips: str | None) -> dict[str
     return strips
 
 
-def _found(videos: dict[str, dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, FilmStrip]]:
+def _found(videos: dict[str, dict[str, Any]], reach: Reach | None) -> tuple[list[dict[str, Any]], dict[str, FilmStrip]]:
     """Manifest rows of the videos as they are now, and strips that say why for those whose storage is out of reach."""
     rows, strips = [], {}
     for video_id, video in videos.items():
         url = video["url"]
+        if reach is not None and not reach.allows(url):
+            strips[video_id] = FilmStrip(note=f"No frames: the predictions name {url}, {reach.rule}.")
+            continue
         try:
             with storage_errors(url):
                 info = file_info(url)

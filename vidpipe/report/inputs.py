@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from vidpipe.answers import JoinedVideos, choose_split, join_truth
 from vidpipe.config import EvaluateConfig
 from vidpipe.manifest import read_manifest
+from vidpipe.manifest.reach import reach_of
 from vidpipe.metrics.by_class import UNKNOWN
 from vidpipe.predictions import PredictionFacts, read_facts, read_predictions
 from vidpipe.report.training import Training, read_training
@@ -83,7 +84,10 @@ def read_inputs(config: EvaluateConfig) -> Inputs:
         num_unlabelled=num_unlabelled,
         num_beside=num_beside,
         training=read_training(
-            config.checkpoint or facts.checkpoint_url, facts.checkpoint_id, is_asked=config.checkpoint is not None
+            config.checkpoint or facts.checkpoint_url,
+            facts.checkpoint_id,
+            reach_of(config.predictions, config.allow_url_prefix),
+            is_asked=config.checkpoint is not None,
         ),
         run=_run(config.predictions),
         against=None if config.against is None else _against(config.against, manifest, videos),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from vidpipe.answers import JoinedVideos
 from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json
 from vidpipe.ledger import open_ledger
+from vidpipe.manifest.reach import Reach
 from vidpipe.storage import storage_errors
 from vidpipe.transfer import file_names, join, read_buffer
 
@@ -25,28 +26,33 @@ class Training:
     """`epoch`, `train_loss`, `val_loss`, `val_top1`, `val_top5` of each."""
     best_epoch: int | None
     notes: list[str]
+    reach: Reach
+    """What the predictions may lead to."""
 
     @property
     def clips(self) -> str | None:
         """The preprocess output that it was trained on."""
-        return None if self.facts is None else self.facts.training.get("clips")
+        clips = None if self.facts is None else self.facts.training.get("clips")
+        return clips if clips is not None and self.reach.allows(clips) else None
 
 
-def read_training(url: str, wanted_id: str, *, is_asked: bool) -> Training:
+def read_training(url: str, wanted_id: str, reach: Reach, *, is_asked: bool) -> Training:
     """The training behind the checkpoint at `url`, a checkpoint's folder or the output of jobs/train.py.
 
     When the user asked for this very checkpoint, `is_asked`, it is a ValueError that it is not there or is another one;
-    else a note.
+    else a note, and what the predictions name is read within their `reach` only.
     """
     try:
-        return _read(url, wanted_id)
+        if not is_asked and not reach.allows(url):
+            raise ValueError(f"the predictions name {url}, {reach.rule}, or give it as --checkpoint")
+        return _read(url, wanted_id, reach)
     except ValueError as error:
         if is_asked:
             raise
-        return Training(None, [], None, [f"No training curves: {error}"])
+        return Training(None, [], None, [f"No training curves: {error}"], reach)
 
 
-def _read(url: str, wanted_id: str) -> Training:
+def _read(url: str, wanted_id: str, reach: Reach) -> Training:
     with storage_errors(url):
         folder = next((each for each in (url, join(url, "best")) if "checkpoint.json" in file_names(each)), None)
         if folder is None:
@@ -60,12 +66,20 @@ def _read(url: str, wanted_id: str) -> Training:
                 "them as --checkpoint, or predict again"
             )
         above = folder.rstrip("/").rpartition("/")[0]
+        clips = facts.training.get("clips")
+        notes = (
+            []
+            if clips is None or reach.allows(clips)
+            else [f"The training's clips were not read: {clips}, {reach.rule}."]
+        )
         beside = next((each for each in (url, above) if each and "history.json" in file_names(each)), None)
         if beside is None:
-            return Training(facts, [], None, [f"No training curves: there is no history.json beside {folder}."])
+            notes.append(f"No training curves: there is no history.json beside {folder}.")
+            return Training(facts, [], None, notes, reach)
         history = json.loads(read_buffer(join(beside, "history.json")).to_pybytes())
     split = facts.training.get("val_split", "val")
-    return Training(facts, [_epoch(entry, split) for entry in history["epochs"]], history.get("best_epoch"), [])
+    epochs = [_epoch(entry, split) for entry in history["epochs"]]
+    return Training(facts, epochs, history.get("best_epoch"), notes, reach)
 
 
 def _epoch(entry: dict[str, Any], split: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     report = build_report(config, inputs)
     lists = [*report["shown"].values(), *((report["against"] or {}).get(name, []) for name in ("better", "worse"))]
     wanted = [video for videos in lists for video in videos]
-    strips = film_strips(wanted, inputs.training.clips) if config.strips else None
+    strips = film_strips(wanted, inputs.training.clips, inputs.training.reach) if config.strips else None
     page = render(report, inputs.videos, strips).encode()
     put_json(report, join(config.output, "report.json"))
     limits = thresholds_file(report)
