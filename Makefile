@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 RECIPES := recipe-1 recipe-2 recipe-3 recipe-4 recipe-5
 
-.PHONY: setup demo test lint format bench clean $(RECIPES)
+.PHONY: setup demo test lint format bench audit clean $(RECIPES)
 
 setup: .venv/installed
 
@@ -53,6 +53,11 @@ format: setup
 bench: setup
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/preprocess.py
+
+# --strict: a package that could not be looked up is a failure, not a line under "no known vulnerabilities".
+audit: setup
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement deploy/requirements.txt
 
 clean:
 	rm -rf .venv demo build *.egg-info
