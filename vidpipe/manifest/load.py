@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from itertools import chain
 from typing import Literal
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from vidpipe.manifest.schema import build_manifest, read_manifest
 from vidpipe.manifest.tables import READERS
 from vidpipe.storage import filesystem, storage_errors
 
+BATCH_ROWS = 50_000
+
 
 def is_table(source: str) -> bool:
     return posixpath.splitext(source)[1].lower() in READERS
@@ -26,7 +29,9 @@ def load_manifest(source: str, layout: Literal["flat", "folders"] | None, allowe
     if is_table(source):
         if source.lower().endswith(".parquet") and "video_id" in _parquet_columns(source):
             manifest = read_manifest(source)
-            reach_of(source, allowed).check(manifest["url"].to_pylist())
+            urls = manifest["url"]  # of millions, not all at once as Python's texts
+            parts = (urls.slice(start, BATCH_ROWS).to_pylist() for start in range(0, len(urls), BATCH_ROWS))
+            reach_of(source, allowed).check(chain.from_iterable(parts))
             return manifest
         return make_manifest(IndexConfig(source=source, layout="table", allow_url_prefix=allowed))
     if allowed:

@@ -46,7 +46,7 @@ def list_videos(config: IndexConfig) -> pa.Table:
             f"no videos in {config.source}: {progress.num_done:,} files seen, none ends in "
             f"{' '.join(config.suffixes)}; check the folder; jobs/index.py --suffixes takes other endings"
         )
-    Reach(config.source, None).check(files["url"].to_pylist())
+    Reach(config.source, None).check([config.source])  # which all of their URLs begin with
     return files
 
 
