@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -16,6 +18,8 @@ import tyro
 
 from vidpipe.errors import FailureRateError, OutputInUseError
 from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
+
+ANSWER_LIMIT_S = 20.0  # of a head that is being started
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -101,8 +105,26 @@ def connect_ray() -> None:
     import ray
 
     if not ray.is_initialized():
+        check_address(os.environ.get("RAY_ADDRESS", ""))
         ray.init(
             runtime_env={"worker_process_setup_hook": setup_worker},
             include_dashboard=False,
             logging_level=logging.WARNING,
         )
+
+
+def check_address(address: str) -> None:
+    """Raise ValueError for a host:port at which nobody answers: ray.init would try for ever."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    deadline_s = time.monotonic() + ANSWER_LIMIT_S
+    while colon and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline_s:
+                raise ValueError(
+                    f"no Ray answers at RAY_ADDRESS={address} ({error}); start it, give the address of one that runs, "
+                    "or unset RAY_ADDRESS for a Ray on this machine"
+                ) from error
+        time.sleep(1)
