@@ -76,6 +76,8 @@ class Storm:
 
     def kill_node(self) -> bool:
         """One that comes back, or another in its place, joins later."""
+        if len(self.nodes.nodes) < 2:
+            return False
         self.nodes.kill(self._chance.choice(self.nodes.nodes))
         self._is_over.wait(self._chance.uniform(*self.lasting_s))
         self.nodes.add()

@@ -6,6 +6,7 @@ VIDPIPE_CHAOS_SEED.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -20,17 +21,20 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-from fault_proxy import FaultProxy, fault_proxy
+from fault_proxy import FAULTS, FaultProxy, fault_proxy
+from labelled_clips import write_clips
+from rank_group import TINY, history_of, tiny_config, train_alone
 from ray_nodes import RayNodes
 from running import ROOT, S3Server, job_command
 from small_checkpoint import make_checkpoint
-from storm import Storm, run_until_done
+from storm import PROCESS_FAULTS, Storm, run_until_done
 
 from vidpipe.synthetic import generate_broken, generate_folder
 
 STORM_S = float(os.environ.get("VIDPIPE_CHAOS_S", "45"))
 NUM_VIDEOS = int(os.environ.get("VIDPIPE_CHAOS_VIDEOS", "200"))
 WITH_TORCH = bool(os.environ.get("VIDPIPE_CHAOS_TORCH"))
+NUM_EPOCHS = int(os.environ.get("VIDPIPE_CHAOS_EPOCHS", "200"))
 SEED = int(os.environ.get("VIDPIPE_CHAOS_SEED", "0"))
 EVERY_S = (2.0, 6.0)
 LASTING_S = (1.0, 30.0) if STORM_S > 300 else (1.0, 4.0)
@@ -144,6 +148,37 @@ def test_whatever_is_killed_or_fails_the_tables_end_as_undisturbed_ones(
           f"{proxy.num_faults.total()} of {proxy.num_requests} requests struck; {100 * share_twice:.1f} % of the "
           f"videos decoded again; last counts {archive.counts(f'stormy-{num_rounds - 1}')}")  # fmt: skip
     assert storm.num_faults.total() >= 3
+
+
+@pytest.mark.skipif("VIDPIPE_CHAOS_S" not in os.environ, reason="takes minutes: VIDPIPE_CHAOS_S=300")
+def test_training_ends_with_the_metrics_of_an_undisturbed_run(
+    s3: S3Server, nodes: RayNodes, proxy: FaultProxy, tmp_path: Path
+):
+    bucket, fs = s3.make_bucket(), s3fs.S3FileSystem()
+    clips = write_clips(tmp_path / "clips", {"train": 53, "val": 13, "test": 11}, num_clips=2)
+    fs.put(f"{clips}/", f"{bucket}/clips", recursive=True)
+    calm = tiny_config(clips, tmp_path / "calm", epochs=NUM_EPOCHS, learning_rate=3e-4)
+    expected = train_alone(calm)
+    flags = ["--model", "transformer", "--backbone", "videomae", "--weights", "none", "--output", f"{bucket}/trained"]
+    flags += ["--model-config", *TINY.model_config, "--epochs", str(NUM_EPOCHS), "--batch-size", "10"]
+    flags += ["--learning-rate", "3e-4", "--num-workers", "2", "--cpus-per-worker", "1"]
+    command = job_command("train", f"{bucket}/clips", *flags, "--checkpoint-every-s", "1", "--max-failures", "100")
+    storm = Storm(
+        nodes,
+        proxy,
+        SEED,
+        EVERY_S,
+        LASTING_S,
+        kinds=(*FAULTS, "away", *[kind for kind in PROCESS_FAULTS if kind != "decoder"]),
+    )
+    start_s = time.monotonic()
+    with storm:
+        num_runs = run_until_done(storm, command, lambda: nodes.env, str(tmp_path / "train.log"), LIMIT_S)
+    (tmp_path / "stormy").mkdir()
+    fs.get(f"{bucket}/trained/history.json", str(tmp_path / "stormy" / "history.json"))
+    assert history_of(dataclasses.replace(calm, output=str(tmp_path / "stormy"))) == expected
+    print(f"\ntrained in {time.monotonic() - start_s:.0f} s, {num_runs} runs, under {storm.num_faults.total()} faults "
+          f"{dict(sorted(storm.num_faults.items()))}")  # fmt: skip
 
 
 def decodes(folder: Path) -> int:
