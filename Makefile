@@ -39,7 +39,7 @@ $(RECIPES): recipe-%: setup
 
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/unit
-	$(BIN)/python -m pytest --ignore tests/unit
+	$(BIN)/python -m pytest --ignore tests/unit --durations 30
 
 lint: setup
 	$(BIN)/ruff check .
