@@ -162,7 +162,7 @@ def clips_of(path: str, spec: Any) -> np.ndarray:
 
 def spec_of(checkpoint: str) -> Any:
     """The ClipSpec of a checkpoint."""
-    from vidpipe.checkpoints.facts import facts_from_json
+    from vidpipe.checkpoint_facts import facts_from_json
 
     return facts_from_json(Path(checkpoint, "checkpoint.json").read_bytes(), checkpoint)[0].clip
 

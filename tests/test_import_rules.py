@@ -1,6 +1,8 @@
 """The architecture as a test: imports point down, and only stages (and the connection in cli) know Ray."""
 
 import ast
+import importlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,14 @@ def test_arrow_threads_read_from_memory_of_arrow(path: Path):
     text = path.read_text()
     assert "py_buffer(" not in text
     assert text.count(".read_table(") == text.count(".read_table(pa.BufferReader(")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_a_benchmark_imports_what_is_there(path: Path):
+    for name in imports_of(path):
+        if name.startswith("vidpipe."):
+            module, _, last = name.rpartition(".")
+            there = (
+                importlib.util.find_spec(name) if importlib.util.find_spec(module).submodule_search_locations else None
+            )
+            assert there or hasattr(importlib.import_module(module), last), f"{path}: {name} is not there"
