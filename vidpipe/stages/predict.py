@@ -88,8 +88,9 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
     source = find_source(config.source, question.facts.clip_spec, config.allow_url_prefix)
     with storage_errors(output):
         check_writable(output)
+        log = PredictionLog(output, question)
     if config.dry_run:
-        left, todo = work_left(config, source, PredictionLog(output, question))
+        left, todo = work_left(config, source, log)
         settings = block_settings(config, question, CPU_BATCH)
         estimate = estimate_run(todo, source.stored, output, checkpoint, settings) if len(todo) else None
         say(*plan_lines(config, len(source.manifest), left, len(todo), estimate))

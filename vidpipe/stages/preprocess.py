@@ -50,8 +50,8 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     manifest = load_manifest(config.source, config.layout, config.allow_url_prefix)
     with storage_errors(config.output):
         check_writable(config.output)
-    if config.dry_run:
         ledger = Ledger(config.output, config.clip)
+    if config.dry_run:
         print_plan(config, manifest, ledger.work_left(manifest, retry_failed=config.retry_failed))
         return
     with hold(config.output, "preprocess") as lease:

@@ -45,22 +45,37 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     clips = labelled_clips(config.clips, config.train_split, config.val_split, TEST_SPLIT)
     with storage_errors(config.output):
         check_writable(config.output)
-    with hold(config.output, "train"):
-        train_and_report(config, clips, on_step, start_s)
-
-
-def train_and_report(config: TrainConfig, clips: LabelledClips, on_step: OnStep | None, start_s: float) -> None:
-    """Train what is not trained yet, and write run.json."""
-    with storage_errors(config.output):
-        if not config.restart:
-            check_same_run(config, clips)
-            if is_finished_run(config.output):
-                say(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
-                return
+        if is_finished(config, clips):
+            return
     check_fit(config, clips, build_model(config.model, clips.labels))
     connect_ray()
     num_workers, resources = workers_and_resources(config)
     # All that can fail is checked: only now is anything written, or an earlier run removed.
+    with hold(config.output, "train"):
+        if not is_finished(config, clips):  # as another run may have left it since
+            train_and_report(config, clips, on_step, num_workers, resources, start_s)
+
+
+def is_finished(config: TrainConfig, clips: LabelledClips) -> bool:
+    """Whether this command has been run to its end; ValueError when another one has, or is under way."""
+    if config.restart:
+        return False
+    check_same_run(config, clips)
+    if not is_finished_run(config.output):
+        return False
+    say(f"finished   {config.output} holds the result of this very command (--restart trains anew)")
+    return True
+
+
+def train_and_report(
+    config: TrainConfig,
+    clips: LabelledClips,
+    on_step: OnStep | None,
+    num_workers: tuple[int, int],
+    resources: dict[str, float],
+    start_s: float,
+) -> None:
+    """Train what is not trained yet, and write run.json."""
     begin_run(config, clips)
     run_workers(TrainJob(config, clips, on_step), num_workers, resources)
     seconds = time.monotonic() - start_s
