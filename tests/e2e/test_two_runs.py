@@ -16,6 +16,7 @@ from running import ROOT, S3Server, environment, job_command
 
 from vidpipe.lease import LIMIT_S
 from vidpipe.synthetic import generate_folder
+from vidpipe.transfer import file_names
 
 sys.path.append(str(ROOT / "tests" / "faults"))
 from injected import marked
@@ -57,9 +58,9 @@ def test_of_two_submissions_one_works_and_a_killed_one_is_replaced(s3: S3Server,
     assert "ended without a word; this run takes over" in third.stderr
     assert seconds < LIMIT_S + OTHER_WORK_S
     print(f"replaced and done after {seconds:.0f} s")
-    rows = pq.read_table(f"{bucket}/out/status", filesystem=None).to_pylist()
+    rows = pq.read_table(f"{bucket}/out/status").to_pylist()
     assert sorted(row["error_code"] or "ok" for row in rows) == ["ok"] * 6 + ["timeout"]
-    assert not s3fs.S3FileSystem().glob(f"{bucket}/out/lease/*")
+    assert file_names(f"{bucket}/out/lease") == []
 
 
 def wait_for_claim(output: str, owner: subprocess.Popen[bytes]) -> None:
