@@ -34,6 +34,7 @@ class RayNodes:
     def env(self) -> dict[str, str]:
         """For nodes and drivers."""
         ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "RAY_ADDRESS": self.address}
+        ray |= {"RAY_raylet_start_wait_time_s": "120"}  # a busy machine
         return environment({**self.variables, **{name: value for name, value in ray.items() if value}})
 
     def start(self) -> None:
@@ -43,10 +44,14 @@ class RayNodes:
         self.head = self._start(*flags, f"--temp-dir={self.folder / secrets.token_hex(2)}")
         # Ray takes 127.0.0.1 for this address when a second node joins.
         self.address = f"{get_node_ip_address()}:{port}"
-        for _ in range(self.num_nodes):
+        self._wait_for(1)
+        for number in range(self.num_nodes):  # one after the other: each starts a dozen processes
             self.add()
+            self._wait_for(number + 2)
+
+    def _wait_for(self, num_alive: int) -> None:
         deadline_s = time.monotonic() + START_LIMIT_S
-        while len(self.alive()) < self.num_nodes + 1:
+        while len(self.alive()) < num_alive:
             assert time.monotonic() < deadline_s, (self.folder / "nodes.log").read_text()[-3000:]
             time.sleep(0.5)
 
