@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from vidpipe.synthetic import encode
+from vidpipe.synthetic.encode import leave_real_time
 
 Writer = Callable[[Path], None]
 FORMATS = encode.CONTAINERS | {
@@ -71,6 +72,7 @@ def film(
         container.mux(stream.encode())
         if other is not None:
             container.mux(other.encode())
+    leave_real_time()
 
 
 def second_stream(container: Any, codec: str) -> Any:

@@ -1,5 +1,7 @@
 import io
+import os
 import re
+from pathlib import Path
 
 import av
 import numpy as np
@@ -195,3 +197,11 @@ def test_hmdb51_splits_tag_every_video_of_a_class(tmp_path):
             tags = dict(line.split() for line in text.splitlines())
             assert sorted(tags) == videos
             assert sorted(tags.values()) == ["0", "1", "1", "1", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux's schedulers")
+def test_av1_leaves_the_process_as_it_was(tmp_path: Path):
+    """SVT-AV1 makes a process of root's real-time, and its children with it: tests hung, each waiting for the other."""
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    write_video(tmp_path / "a.mp4", frames, encoding=ENCODINGS["av1_mp4"])
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

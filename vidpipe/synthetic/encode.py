@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -75,3 +76,15 @@ def write_video(
         for frame in chain([first], remaining):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+    leave_real_time()
+
+
+def leave_real_time() -> None:
+    """Undo what SVT-AV1 does to a process of root's: real-time priority for good, and memory that is never paged out.
+
+    Its children inherit the priority. Two of them that wait for each other on two cores then let nothing else run.
+    """
+    if not hasattr(os, "sched_setscheduler") or os.sched_getscheduler(0) == os.SCHED_OTHER:
+        return
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    ctypes.CDLL(None).munlockall()
