@@ -55,11 +55,9 @@ class VideoFile:
     @property
     def num_requests(self) -> int:
         """Requests so far, with the one of `check_version` that follows where it is needed."""
-        return (
-            self.ranges.num_requests + self.by_range
-            if self.ranges
-            else self.is_copy + (self.is_copy and not self.is_checked)
-        )
+        if not self.is_copy:
+            return 0
+        return (self.ranges.num_requests if self.ranges else 1) + (not self.is_checked)
 
 
 def read_buffer(url: str) -> pa.Buffer:
@@ -111,7 +109,8 @@ async def _get_object(fs: Any, path: str, etag: str) -> bytes:
     `get_file` has no such condition, and goes on in the middle after a lost connection, maybe in another object.
     """
     bucket, key, _ = fs.split_path(path)
-    for num_waits in range(fs.retries):
+    num_waits = 0
+    while True:
         try:  # which tries again by itself until there is an answer; its body may break off, or never come
             answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, IfMatch=f'"{etag}"')
         except OSError as error:
@@ -122,10 +121,10 @@ async def _get_object(fs: Any, path: str, etag: str) -> bytes:
             async with answer["Body"] as body:
                 return await body.read()
         except Exception as error:
-            if num_waits == fs.retries - 1 or not is_passing(error):
+            if num_waits + 1 >= fs.retries or not is_passing(error):
                 raise
             await asyncio.sleep(wait_s(num_waits))
-    raise AssertionError("unreachable")
+            num_waits += 1
 
 
 def check_version(url: str, version: str) -> None:
@@ -139,9 +138,9 @@ def check_version(url: str, version: str) -> None:
         raise _replaced(version, now)
 
 
-# As `storage.listed_version` gives them: of S3 (with parts, or without), a hash of Google's, size and time.
+# As `storage.listed_version` gives them: of S3 (with parts, or without), a hash of Google's, size and time in seconds.
 _ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-_OF_STORAGE = re.compile(rf"{_ETAG.pattern}|[0-9A-Za-z+/]{{22}}==|[0-9]+-[0-9.]+")
+_OF_STORAGE = re.compile(rf"{_ETAG.pattern}|[0-9A-Za-z+/]{{22}}==|[0-9]+-[0-9]{{9,}}[0-9.]*")
 
 
 def _replaced(version: str, now: str) -> DecodeError:

@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from film import film
 from odd_videos import X264_PLAIN
 from test_make_parts import clips_of, manifest_row, settings_of
@@ -19,6 +20,7 @@ import vidpipe.transfer
 from vidpipe.make_parts import make_parts
 from vidpipe.ranges import RangeCopy, RangeError
 from vidpipe.spec import ClipSpec
+from vidpipe.transfer import check_version, fetch_video
 
 SPEC = ClipSpec(num_frames=4, size="32")
 FINE = X264_PLAIN | {"crf": "4"}
@@ -80,9 +82,32 @@ def test_a_large_object_gives_the_clips_of_the_file_from_a_part_of_its_bytes(fil
 
 def test_an_object_that_was_replaced_since_it_was_listed_is_not_delivered(films, bucket):
     row = upload(films["plain.mp4"], f"{bucket}/a.mp4")
-    (receipt,) = make_parts([{**row, "version": "1-1.5"}], settings_of(f"{bucket}/out", SPEC))
+    (receipt,) = make_parts([{**row, "version": "1-1766000000.5"}], settings_of(f"{bucket}/out", SPEC))
     assert (receipt["status"], receipt["error_code"]) == ("failed", "not_found")
     assert "replaced since it was listed" in receipt["error"]
+
+
+def test_a_version_of_the_users_own_is_compared_with_nothing(films, bucket):
+    row = upload(films["plain.mp4"], f"{bucket}/a.mp4")
+    (receipt,) = make_parts([{**row, "version": "2026-11"}], settings_of(f"{bucket}/out", SPEC))
+    assert receipt["status"] == "ok"
+
+
+@pytest.mark.parametrize("by_range", [False, True])
+def test_the_request_that_asks_for_the_version_is_counted_however_the_rest_was_read(
+    films, bucket, tmp_path, monkeypatch, by_range
+):
+    requests = []
+    for name in ("cat_file", "info"):
+        ask = getattr(MemoryFileSystem, name)
+        monkeypatch.setattr(
+            MemoryFileSystem, name, lambda *args, ask=ask, **options: [requests.append(1), ask(*args, **options)][1]
+        )
+    row = upload(films["stream.ts"], f"{bucket}/a.ts")
+    requests.clear()
+    file = fetch_video(row["url"], tmp_path, size_bytes=row["size_bytes"], version=row["version"], by_range=by_range)
+    check_version(row["url"], row["version"])
+    assert file.num_requests == len(requests)
 
 
 def test_a_large_object_that_was_cut_short_is_truncated(films, bucket, tmp_path):
