@@ -9,8 +9,8 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from film import film
+from fsspec.implementations.memory import MemoryFileSystem
 from odd_videos import X264_PLAIN
 from test_make_parts import clips_of, manifest_row, settings_of
 
