@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 from fault_proxy import FAULTS, FaultProxy
+from killing import command_line
 from ray_nodes import RayNodes
 
 SHARE_STRUCK = 0.3  # of the requests, while a fault of the storage lasts
@@ -87,7 +88,7 @@ class Storm:
         """A spot node is told that it will go, and goes."""
         node = self.nodes.nodes[0]
         names = self.nodes.alive()[1:]
-        named = [name for name in names if any(name in part for p in below(node) for part in command_line(p))]
+        named = [name for name in names if any(name in command_line(p) for p in below(node))]
         if not named:
             return False
         self.nodes.announce_end(named[0], 3)
@@ -113,7 +114,7 @@ class Storm:
         return True
 
     def _kill_one(self, mark: str) -> bool:
-        victims = [process for process in self.nodes.processes() if any(mark in part for part in command_line(process))]
+        victims = [process for process in self.nodes.processes() if mark in command_line(process)]
         if not victims:
             return False
         try:
@@ -135,13 +136,6 @@ ACTIONS: dict[str, Callable[[Storm], bool]] = {
 
 def below(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return psutil.Process(node.pid).children(recursive=True)
-
-
-def command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:  # it is ending
-        return []
 
 
 def run_until_done(

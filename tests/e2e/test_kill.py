@@ -6,17 +6,15 @@ Longer: VIDPIPE_KILLS=20 VIDPIPE_KILL_VIDEOS=2000 VIDPIPE_KILL_WAIT_S=12 (15 min
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import pytest
+from killing import kill, victims, wait_until_gone
 
 from vidpipe.clips import part_urls
 from vidpipe.synthetic import generate_broken, generate_folder
@@ -25,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 NUM_KILLS = int(os.environ.get("VIDPIPE_KILLS", "4"))
 NUM_VIDEOS = int(os.environ.get("VIDPIPE_KILL_VIDEOS", "600"))
 SEED = int(os.environ.get("VIDPIPE_KILL_SEED", "0"))
+MARKS = {"worker": "ray::", "decoder": "vidpipe.child"}  # what their command lines hold
 MAX_WAIT_S = float(os.environ.get("VIDPIPE_KILL_WAIT_S", "3"))
 
 # Found by every Python that the job starts: notes each decode, without a hook in the product.
@@ -100,47 +99,6 @@ class Job:
         return pq.read_table(self.output / "status", columns=columns).sort_by("video_id")
 
 
-def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
-    """Processes of one kind below the driver; the driver itself is a victim of `driver` and `everything`."""
-    root = psutil.Process(driver.pid)
-    below = root.children(recursive=True)
-    if kind == "driver":
-        return [root]
-    if kind == "everything":
-        return [root, *below]
-    mark = "vidpipe.child" if kind == "decoder" else "ray::"
-    return [process for process in below if mark in command_line(process)][:1]
-
-
-def command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:  # it is ending
-        return ""
-
-
-def kill(driver: subprocess.Popen[bytes], kind: str) -> int:
-    num_killed = 0
-    for process in victims(driver, kind):
-        try:
-            process.send_signal(signal.SIGKILL)
-            num_killed += 1
-        except psutil.Error:
-            continue
-    return num_killed
-
-
-def wait_until_gone(output: Path) -> None:
-    """Ray's own processes end some seconds after their driver was killed."""
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s:
-        left = [p for p in psutil.process_iter(["cmdline"]) if str(output) in " ".join(p.info["cmdline"] or [])]
-        if not left:
-            return
-        time.sleep(0.2)
-    pytest.fail("processes of a killed driver are still there")
-
-
 def test_killed_at_random_moments_and_run_again_the_table_is_that_of_an_undisturbed_run(tmp_path: Path):
     generate_folder(str(tmp_path / "videos"), num_videos=NUM_VIDEOS, seed=SEED, num_workers=2)
     generate_broken(str(tmp_path / "videos"), num_videos=6, seed=SEED)
@@ -156,7 +114,7 @@ def test_killed_at_random_moments_and_run_again_the_table_is_that_of_an_undistur
             stormy.wait_for_decodes(driver)
             time.sleep(chance.uniform(0, MAX_WAIT_S))
             kind = chance.choice(["driver", "everything", "worker", "decoder"])
-            if driver.poll() is None and kill(driver, kind):
+            if driver.poll() is None and kill(victims(driver, kind, MARKS)):
                 kinds[kind] += 1
                 num_left -= 1
                 if kind in ("driver", "everything"):
@@ -165,7 +123,7 @@ def test_killed_at_random_moments_and_run_again_the_table_is_that_of_an_undistur
             num_again += stormy.num_decoded_again()
             shutil.rmtree(stormy.output)
             stormy.log.unlink()
-        wait_until_gone(stormy.output)
+        wait_until_gone(str(stormy.output))
     assert stormy.start().wait(600) == 0
 
     assert stormy.status().equals(calm.status())

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import colour_model
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
 import s3fs
+from killing import kill, victims, wait_until_gone
 from running import ROOT, S3Server, environment
 from small_checkpoint import make_checkpoint
 
@@ -40,7 +40,8 @@ WITH_TORCH = bool(os.environ.get("VIDPIPE_NIGHT_TORCH"))
 LIMIT_S = 900
 FLAGS: dict[str, Any] = {"segments": True, "window_s": 0.4, "hop_s": 0.2, "all_scores": True, "max_failure_rate": 1.0}
 SAME = ["video_id", "url", "version", "status", "error_code", "label", "num_clips", "checkpoint_id", "is_deleted"]
-KINDS = ("driver", "everything", "worker", "model", "decoder")
+MARKS = {"worker": "ray::MapBatches", "model": "ray::MapWorker", "decoder": "vidpipe.child"}  # in command lines
+KINDS = ("driver", "everything", *MARKS)
 
 # A night as a process of its own: what jobs/predict.py does, with the model of the tests.
 SCRIPT = """
@@ -96,7 +97,7 @@ class Nights:
                 self.wait_for_decoder(driver)
                 time.sleep(self.chance.uniform(0, 3 + NUM_VIDEOS / 50))
                 kind = self.chance.choice(KINDS)
-                if driver.poll() is None and kill(driver, kind):
+                if driver.poll() is None and kill(victims(driver, kind, MARKS)):
                     self.kills[kind] += 1
                     left -= 1
                     if kind in ("driver", "everything"):
@@ -109,7 +110,7 @@ class Nights:
 
     def wait_for_decoder(self, driver: subprocess.Popen[bytes]) -> None:
         """Until something is decoded: most of a short night is Ray's start, and killing that shows little."""
-        while driver.poll() is None and not victims(driver, "decoder"):
+        while driver.poll() is None and not victims(driver, "decoder", MARKS):
             time.sleep(0.05)
 
     def check(self) -> pa.Table:
@@ -134,44 +135,6 @@ def segments_of(output: str) -> list[tuple[Any, ...]]:
     tables = [pq.read_table(fs.open(path)) for path in fs.ls(f"{output}/segments")]
     rows = [row for table in tables for row in table.drop_columns("score").to_pylist()]
     return sorted(tuple(row.values()) for row in rows)
-
-
-def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
-    """Processes of one kind below the driver; the driver itself is a victim of `driver` and `everything`."""
-    root = psutil.Process(driver.pid)
-    below = root.children(recursive=True)
-    if kind in ("driver", "everything"):
-        return [root] if kind == "driver" else [root, *below]
-    mark = {"worker": "ray::MapBatches", "model": "ray::MapWorker", "decoder": "vidpipe.child"}[kind]
-    return [process for process in below if mark in command_line(process)][:1]
-
-
-def command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:  # it is ending
-        return ""
-
-
-def kill(driver: subprocess.Popen[bytes], kind: str) -> int:
-    num_killed = 0
-    for process in victims(driver, kind):
-        try:
-            process.kill()
-            num_killed += 1
-        except psutil.Error:
-            continue
-    return num_killed
-
-
-def wait_until_gone(output: str) -> None:
-    """Ray's own processes end some seconds after their driver was killed."""
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s:
-        if not [p for p in psutil.process_iter(["cmdline"]) if output in " ".join(p.info["cmdline"] or [])]:
-            return
-        time.sleep(0.2)
-    pytest.fail("processes of a killed driver are still there")
 
 
 def second_night(bucket: str, folder: Path) -> tuple[int, int, int]:

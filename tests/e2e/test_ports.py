@@ -8,24 +8,20 @@ token.
 from __future__ import annotations
 
 import ipaddress
-import os
-import re
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from running import BIN, ROOT, answers, descendants, environment, free_ports, is_running, wait_until
+from ray_head import RayHead, ray_head
+from running import BIN, ROOT, descendants, environment
 
 JOB_LIMIT_S = 120.0
 AUTOSCALER_METRICS, DASHBOARD_METRICS = 44217, 44227  # fixed by Ray; counters, no way in
@@ -45,35 +41,23 @@ OPEN_BY_NECESSITY = {
 OPEN_METRICS = {"monitor.py": AUTOSCALER_METRICS, "dashboard.py": DASHBOARD_METRICS}
 
 
-@dataclass(frozen=True)
-class Head:
-    pid: int
-    node_ip: str
-    dashboard_port: int
-    agent_port: int
-    env: dict[str, str | None]
-    home: Path
+def listening(head: RayHead) -> set[tuple[str, int, str]]:
+    """Address, port and command line of each listening socket of the head's processes."""
+    found = set()
+    for pid in descendants(head.pid) | {head.pid}:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            command = " ".join(process.cmdline())
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add((connection.laddr.ip, connection.laddr.port, command))
+    return found
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def listening(self) -> set[tuple[str, int, str]]:
-        """Address, port and command line of each listening socket of the head's processes."""
-        found = set()
-        for pid in descendants(self.pid) | {self.pid}:
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                command = " ".join(process.cmdline())
-                for connection in process.net_connections(kind="tcp"):
-                    if connection.status == psutil.CONN_LISTEN:
-                        found.add((connection.laddr.ip, connection.laddr.port, command))
-        return found
-
-    def submit(self, *entrypoint: str, **env: str) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "ray"), "job", "submit", "--address", self.address, "--", *entrypoint]
-        known = environment({**self.env, **env})
-        return subprocess.run(command, env=known, capture_output=True, text=True, timeout=JOB_LIMIT_S)
+def submit(head: RayHead, *entrypoint: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "ray"), "job", "submit", "--address", head.address, "--", *entrypoint]
+    known = environment({**head.env, **env})
+    return subprocess.run(command, env=known, capture_output=True, text=True, timeout=JOB_LIMIT_S)
 
 
 def start_flags() -> list[str]:
@@ -95,39 +79,14 @@ def outer_address() -> str:
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    node_ip = outer_address()
-    home = Path(tempfile.mkdtemp(prefix="vp-"))  # short: Ray's socket names below it may have 107 characters
-    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(("AWS_", "RAY_"))}
-    env |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token"}
-    generate = [str(BIN / "ray"), "get-auth-token", "--generate"]
-    subprocess.run(generate, env=environment(env), check=True, stdout=subprocess.DEVNULL)
-    gcs, dashboard, agent, client = free_ports(4)
-    flags = [re.sub(r"^--port=.*", f"--port={gcs}", flag) for flag in start_flags()]
-    flags = [re.sub(r"^--dashboard-port=.*", f"--dashboard-port={dashboard}", flag) for flag in flags]
-    # Not in cluster.yaml: the defaults may be taken on a machine that runs other tests.
-    flags += [f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"]
-    flags += ["--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={256 << 20}"]
-    flags += [f"--temp-dir={home / 'ray'}", "--block"]
-    with (home / "start.log").open("wb") as log:
-        command = [str(BIN / "ray"), "start", *flags]
-        process = subprocess.Popen(command, env=environment(env), stdout=log, stderr=log, start_new_session=True)
-    started = Head(process.pid, node_ip, dashboard, agent, env, home)
-    try:
-        wait_until(lambda: answers(f"{started.address}/api/version"), process, home / "start.log")
-        agent_url = f"http://127.0.0.1:{agent}/api/healthz"
-        wait_until(lambda: answers(agent_url), process, home / "start.log")
+def node_ip() -> str:
+    return outer_address()
+
+
+@pytest.fixture(scope="module")
+def head(node_ip: str) -> Iterator[RayHead]:
+    with ray_head(*start_flags(), RAY_AUTH_MODE="token") as started:
         yield started
-    finally:
-        ours = descendants(process.pid) | {process.pid}
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        for pid in filter(is_running, ours):
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        process.wait()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def is_expected(port: int, command: str) -> bool:
@@ -136,7 +95,7 @@ def is_expected(port: int, command: str) -> bool:
     return any(name in command for name in OPEN_BY_NECESSITY)
 
 
-def check(sockets: set[tuple[str, int, str]], head: Head) -> None:
+def check(sockets: set[tuple[str, int, str]], head: RayHead) -> None:
     lines = [f"{address}:{port} {command[:100]}" for address, port, command in sorted(sockets)]
     print("\n".join(lines))  # pytest -s shows the table
     assert not {address for address, port, _ in sockets if port == head.dashboard_port} - {"127.0.0.1"}
@@ -145,15 +104,15 @@ def check(sockets: set[tuple[str, int, str]], head: Head) -> None:
     assert not unexpected, "\n".join(unexpected)
 
 
-def test_the_dashboard_is_on_loopback_and_nothing_unexpected_is_beyond(head: Head):
-    sockets = head.listening()
+def test_the_dashboard_is_on_loopback_and_nothing_unexpected_is_beyond(head: RayHead, node_ip: str):
+    sockets = listening(head)
     assert ("127.0.0.1", head.dashboard_port) in {(address, port) for address, port, _ in sockets}
     check(sockets, head)
     with socket.socket() as probe:
-        assert probe.connect_ex((head.node_ip, head.dashboard_port)) != 0
+        assert probe.connect_ex((node_ip, head.dashboard_port)) != 0
 
 
-def test_a_job_with_the_token_runs_and_opens_no_other_kind_of_socket(head: Head, tmp_path: Path):
+def test_a_job_with_the_token_runs_and_opens_no_other_kind_of_socket(head: RayHead, tmp_path: Path):
     script = tmp_path / "job.py"
     script.write_text(
         "import pathlib, time, ray\n"
@@ -175,7 +134,7 @@ def test_a_job_with_the_token_runs_and_opens_no_other_kind_of_socket(head: Head,
             assert job.poll() is None, job.communicate()[0]
             assert time.monotonic() < deadline_s
             time.sleep(0.2)
-        check(head.listening(), head)
+        check(listening(head), head)
     finally:
         (tmp_path / "seen").touch()
         output = job.communicate(timeout=JOB_LIMIT_S)[0]
@@ -183,15 +142,15 @@ def test_a_job_with_the_token_runs_and_opens_no_other_kind_of_socket(head: Head,
 
 
 @pytest.mark.parametrize("env", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64}], ids=["none", "another"])
-def test_a_job_without_the_token_is_refused(head: Head, tmp_path: Path, env: dict[str, str]):
-    done = head.submit("python", "-c", f"open('{tmp_path}/ran', 'w')", **env)
+def test_a_job_without_the_token_is_refused(head: RayHead, tmp_path: Path, env: dict[str, str]):
+    done = submit(head, "python", "-c", f"open('{tmp_path}/ran', 'w')", **env)
     assert done.returncode != 0
     assert "authentication token" in done.stdout + done.stderr
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_job_api_of_the_agent_which_others_reach_wants_the_token_too(head: Head):
+def test_the_job_api_of_the_agent_which_others_reach_wants_the_token_too(head: RayHead, node_ip: str):
     """The dashboard passes jobs on to it, so it is a second door, and it is on the node's address."""
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://{head.node_ip}:{head.agent_port}/api/job_agent/jobs/", data=b"{}", timeout=10)
+        urllib.request.urlopen(f"http://{node_ip}:{head.agent_port}/api/job_agent/jobs/", data=b"{}", timeout=10)
     assert refused.value.code in (401, 403)

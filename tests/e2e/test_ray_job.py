@@ -3,84 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-from running import BIN, ROOT, S3Server, answers, descendants, environment, free_ports, is_running, wait_until
+from ray_head import RayHead, ray_head
+from running import BIN, ROOT, S3Server, environment
 
 SMALL = ["--size", "32", "--num-frames", "4"]
 WORKDIR_VERSION = "0.0.0+workdir"
 TOO_LARGE_BYTES = 700 << 20  # Ray refuses to upload more than 500 MiB
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """A running one-node cluster and what is needed to submit jobs to it."""
-
-    address: str
-    env: dict[str, str | None]
-
-    def submit(self, workdir: Path, *entrypoint: object, options: tuple[object, ...] = ()) -> tuple[int, str]:
-        """Exit status and output of `ray job submit -- ENTRYPOINT`."""
-        command = [BIN / "ray", "job", "submit", "--address", self.address, "--working-dir", workdir, *options, "--"]
-        done = subprocess.run(
-            [*map(str, command), *map(str, entrypoint)],
-            env=environment(self.env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=180,
-        )
-        return done.returncode, done.stdout
-
-
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """`ray start --head` with a token, on free loopback ports; it knows no storage credentials."""
-    home = Path(tempfile.mkdtemp(prefix="vp-"))  # short: Ray's socket names below it may have 107 characters
-    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(("AWS_", "RAY_"))}
-    env |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
-    generate = [str(BIN / "ray"), "get-auth-token", "--generate"]
-    subprocess.run(generate, env=environment(env), check=True, stdout=subprocess.DEVNULL)
-    gcs, dashboard, agent, client = free_ports(4)
-    options = {"node-ip-address": "127.0.0.1", "port": gcs, "dashboard-port": dashboard, "temp-dir": home / "ray"}
-    options |= {"dashboard-agent-listen-port": agent, "ray-client-server-port": client, "num-cpus": 2}
-    options |= {"min-worker-port": 0, "max-worker-port": 0, "object-store-memory": 256 << 20}
-    command = [
-        str(BIN / "ray"),
-        "start",
-        "--head",
-        "--block",
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
-    address = f"http://127.0.0.1:{dashboard}"
-    log = home / "start.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=environment(env), stdout=file, stderr=file, start_new_session=True)
-    try:
-        wait_until(lambda: answers(f"{address}/api/version"), process, log)
-        # The cluster turned token authentication on by itself; a client must be told to send the token.
-        yield Cluster(address, env | {"RAY_AUTH_MODE": "token"})
-    finally:
-        started = descendants(process.pid) | {process.pid}
-        process.terminate()  # has `ray start --block` stop all that it started, which it does not always get done
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        for pid in filter(is_running, started):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(home, ignore_errors=True)
+def cluster() -> Iterator[RayHead]:
+    """A cluster of one node, on the loopback interface."""
+    with ray_head("--node-ip-address=127.0.0.1", "--num-cpus=2") as head:
+        yield head
+
+
+def submit(
+    cluster: RayHead, workdir: Path, *entrypoint: object, options: tuple[object, ...] = (), **env: str | None
+) -> tuple[int, str]:
+    """Exit status and output of `ray job submit -- ENTRYPOINT`."""
+    command = [BIN / "ray", "job", "submit", "--address", cluster.address, "--working-dir", workdir, *options, "--"]
+    done = subprocess.run(
+        [*map(str, command), *map(str, entrypoint)],
+        env=environment({**cluster.env, **env}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+    )
+    return done.returncode, done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +64,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished_job(
-    cluster: Cluster, workdir: Path, s3: S3Server, twenty_videos: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: RayHead, workdir: Path, s3: S3Server, twenty_videos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, str, str]:
     """Exit status and output of a job from bucket to bucket, and the bucket; one video of 21 is broken."""
     bucket = s3.make_bucket()
@@ -114,8 +74,8 @@ def finished_job(
     runtime_env = tmp_path_factory.mktemp("job") / "runtime_env.json"
     runtime_env.write_text(json.dumps({"env_vars": s3.env}))
     arguments = [f"{bucket}/videos", "--output", f"{bucket}/out", "--layout", "folders", "--contact-sheet", *SMALL]
-    status, output = cluster.submit(
-        workdir, "python", "jobs/preprocess.py", *arguments, options=("--runtime-env", runtime_env)
+    status, output = submit(
+        cluster, workdir, "python", "jobs/preprocess.py", *arguments, options=("--runtime-env", runtime_env)
     )
     return status, output, bucket
 
@@ -139,20 +99,20 @@ def test_log_lines_of_workers_appear_in_the_output_of_the_job(finished_job: tupl
     assert re.search(r"pid=\d+.*INFO a worker speaks", output), output
 
 
-def test_a_job_that_cannot_work_as_given_makes_the_submission_fail(cluster: Cluster, workdir: Path, tmp_path: Path):
-    status, output = cluster.submit(
-        workdir, "python", "jobs/preprocess.py", "/no/such/folder", "--output", tmp_path / "out"
+def test_a_job_that_cannot_work_as_given_makes_the_submission_fail(cluster: RayHead, workdir: Path, tmp_path: Path):
+    status, output = submit(
+        cluster, workdir, "python", "jobs/preprocess.py", "/no/such/folder", "--output", tmp_path / "out"
     )
     assert status == 1
     assert "error: /no/such/folder is not there" in output
 
 
-def test_too_many_failed_videos_make_the_submission_fail(cluster: Cluster, workdir: Path, tmp_path: Path):
+def test_too_many_failed_videos_make_the_submission_fail(cluster: RayHead, workdir: Path, tmp_path: Path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "broken.mp4").write_text("not a video")
     out = tmp_path / "out"
-    status, output = cluster.submit(
-        workdir, "python", "jobs/preprocess.py", tmp_path / "videos", "--output", out, *SMALL
+    status, output = submit(
+        cluster, workdir, "python", "jobs/preprocess.py", tmp_path / "videos", "--output", out, *SMALL
     )
     assert status == 1
     assert "error: 1 of 1 videos failed" in output
@@ -168,11 +128,12 @@ def test_too_many_failed_videos_make_the_submission_fail(cluster: Cluster, workd
     ids=["no token", "another token"],
 )
 def test_without_the_token_nothing_can_be_submitted(
-    env: dict[str, str | None], message: str, cluster: Cluster, tmp_path: Path
+    env: dict[str, str | None], message: str, cluster: RayHead, tmp_path: Path
 ):
-    stranger = Cluster(cluster.address, {**cluster.env, "HOME": str(tmp_path), **env})
     (tmp_path / "empty").mkdir()
-    status, output = stranger.submit(tmp_path / "empty", "python", "-c", f"open('{tmp_path}/ran', 'w')")
+    status, output = submit(
+        cluster, tmp_path / "empty", "python", "-c", f"open('{tmp_path}/ran', 'w')", HOME=str(tmp_path), **env
+    )
     assert status != 0
     assert message in output
     assert not (tmp_path / "ran").exists()
