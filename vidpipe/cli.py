@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -20,6 +21,9 @@ from vidpipe.errors import FailureRateError, OutputInUseError
 from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
+
+_, *WITHOUT_PREFIX = get_args(tyro.conf.OmitArgPrefixes[int])
+_, *POSITIONAL = get_args(tyro.conf.Positional[int])
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -40,7 +44,7 @@ def parse(config_class: type[Config]) -> Config:
         check_no_secrets(sys.argv[1:])
         return tyro.cli(config_class, description=config_class.__doc__)
     except ValueError as error:
-        fail(error)
+        fail(error, config_class)
 
 
 def check_no_secrets(arguments: list[str]) -> None:
@@ -71,13 +75,39 @@ def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
     except ValueError as error:
         if type(error).__module__.startswith("ray."):  # a worker's ValueError is no mistake of the user's
             raise
-        fail(error)
+        fail(error, type(config))
     sys.exit(0)
 
 
-def fail(error: ValueError) -> NoReturn:
-    say(f"error: {error}", file=sys.stderr)
+def fail(error: ValueError, config_class: type) -> NoReturn:
+    say(f"error: {with_flags(str(error), config_class)}", file=sys.stderr)
     sys.exit(2)
+
+
+def with_flags(message: str, config_class: type) -> str:
+    """The message with settings named as they are on the command line: `--batch-size`, not `batch_size`.
+
+    Names of one word could mean anything; they count at the beginning, where messages name what is wrong.
+    """
+    names = set(flag_names(config_class))
+    first, alone = message.split(" ", 1)[0], [name for name in names if "_" in name]
+    if first in names and first not in alone:
+        message = f"--{message}"
+    if not alone:
+        return message
+    return re.sub(
+        rf"(?<![\w./'-])({'|'.join(alone)})(?![\w./'=-])", lambda found: f"--{found[1].replace('_', '-')}", message
+    )
+
+
+def flag_names(config_class: type) -> Iterator[str]:
+    """The settings that are flags without a prefix, with those of the dataclasses within."""
+    for name, hint in get_type_hints(config_class, include_extras=True).items():
+        inner, *marks = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+        if marks == WITHOUT_PREFIX:
+            yield from flag_names(inner)
+        elif marks != POSITIONAL:
+            yield name
 
 
 def setup_logging() -> None:

@@ -3,7 +3,8 @@
 import pytest
 import tyro
 
-from vidpipe.config import PreprocessConfig, TrainConfig
+from vidpipe.cli import with_flags
+from vidpipe.config import PredictConfig, PreprocessConfig, TrainConfig
 from vidpipe.model_spec import ModelSpec
 from vidpipe.spec import SAMPLING_FIELDS, ClipSpec
 
@@ -50,6 +51,24 @@ def test_settings_built_in_python_equal_those_of_flags():
 def test_a_wrong_setting_is_an_error_with_the_value_and_the_rule(flags, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(clips="clips", output="out", **flags)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "message", "shown"),
+    [
+        (PredictConfig, "num_actors 6 leaves no CPU; give 5", "--num-actors 6 leaves no CPU; give 5"),
+        (PredictConfig, "top must be above 0, got 0", "--top must be above 0, got 0"),
+        (PredictConfig, "include_labels and exclude_labels exclude", "--include-labels and --exclude-labels exclude"),
+        (PredictConfig, "source of num_workers", "source of --num-workers"),
+        (PredictConfig, "/data/num_workers/x has no 'num_workers'", "/data/num_workers/x has no 'num_workers'"),
+        (PredictConfig, "--num-workers of the top", "--num-workers of the top"),
+        (PreprocessConfig, "num_frames must be above 0", "--num-frames must be above 0"),
+        (PreprocessConfig, "clip is no flag", "clip is no flag"),
+        (TrainConfig, "resize_short is a flag with a prefix", "resize_short is a flag with a prefix"),
+    ],
+)
+def test_messages_on_the_command_line_name_flags(config_class, message, shown):
+    assert with_flags(message, config_class) == shown
 
 
 def test_what_changes_no_result_is_not_among_the_settings_of_a_run():
