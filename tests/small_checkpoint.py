@@ -18,13 +18,13 @@ MODEL = ModelSpec(model="frame_vote", backbone="resnet18", weights="none")
 TEMPERATURE = 1.5
 
 
-def make_checkpoint(folder: Path, seed: int = 0) -> str:
+def make_checkpoint(folder: Path, seed: int = 0, clip: ClipSpec = CLIP) -> str:
     torch.manual_seed(seed)
     model = build_model(MODEL, LABELS).eval()
     for layer in model.head.modules():
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.normal_(layer.weight, std=0.1)
     views = ViewSpec(crops=3)
-    facts = CheckpointFacts(model=MODEL, labels=LABELS, clip=CLIP, views=views, size=(32, 32), temperature=TEMPERATURE)
+    facts = CheckpointFacts(model=MODEL, labels=LABELS, clip=clip, views=views, size=(32, 32), temperature=TEMPERATURE)
     save_checkpoint(str(folder), model, facts)
     return str(folder)

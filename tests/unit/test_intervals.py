@@ -1,10 +1,18 @@
 """Intervals against simulations and published tables, the tests against scipy."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from vidpipe.metrics.intervals import class_mean_interval, paired_difference, share_interval, wilson_interval
+from vidpipe.metrics.intervals import (
+    class_mean_interval,
+    mcnemar_p,
+    paired_difference,
+    share_interval,
+    wilson_interval,
+)
 
 
 def test_independent_videos_have_wilsons_interval():
@@ -72,6 +80,32 @@ def test_mcnemar_counts_the_videos_on_which_just_one_is_right():
     # Bonett and Price: p12 = 11/52, p21 = 3/52
     half = 1.959964 * np.sqrt((14 / 52 - (8 / 52) ** 2) / 52)
     assert found["difference_ci"] == pytest.approx([8 / 52 - half, 8 / 52 + half], abs=1e-6)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (7, 7), (60, 31), (3000, 2900)])
+def test_mcnemar_without_groups_is_the_binomial_test(better: int, worse: int):
+    differences = np.array([1] * better + [-1] * worse + [0] * 5)
+    expected = binomtest(better, better + worse, 0.5).pvalue if better else 1.0
+    assert mcnemar_p(differences) == pytest.approx(expected, rel=1e-6)
+    assert mcnemar_p(differences, np.arange(len(differences))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_mcnemar_of_groups_equals_the_count_of_all_ways_in_which_their_coins_can_fall():
+    rng = np.random.default_rng(1)
+    groups = rng.integers(0, 12, 60)
+    differences = rng.integers(-1, 2, 60)
+    sums = np.bincount(groups, weights=differences, minlength=12)
+    ways = np.array(list(product((-1, 1), repeat=12))) @ sums
+    assert mcnemar_p(differences, groups) == pytest.approx((np.abs(ways) >= abs(sums.sum())).mean())
+
+
+def test_mcnemar_of_groups_errs_as_often_as_it_says_where_that_of_videos_errs_more():
+    """30 groups of 8 that are right or wrong together, two answers equally good: p below 0.05 in 5 % of the cases."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 8)
+    cases = [np.repeat(rng.integers(-1, 2, 30), 8) for _ in range(400)]
+    assert np.mean([mcnemar_p(case, groups) < 0.05 for case in cases]) < 0.07
+    assert np.mean([mcnemar_p(case) < 0.05 for case in cases]) > 0.3
 
 
 def test_groups_make_the_difference_less_certain():

@@ -74,13 +74,10 @@ def class_mean_interval(right: np.ndarray, truth: np.ndarray, groups: np.ndarray
 
 def paired_difference(now: np.ndarray, before: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
     """Two answers to the same videos, right or not (V,): the difference of their shares with its 95 % interval, and
-    McNemar's exact test.
+    McNemar's exact test, see `mcnemar_p`.
 
-    The interval is that of Bonett and Price (2012) for paired shares, of the effective number of videos. McNemar's test
-    asks whether the videos on which just one is right fall as evenly as a coin; it takes videos for independent.
+    The interval is that of Bonett and Price (2012) for paired shares, of the effective number of videos.
     """
-    from scipy.stats import binomtest
-
     better, worse = int((now & ~before).sum()), int((~now & before).sum())
     differences = now.astype(float) - before
     mean, num_videos = float(differences.mean()), len(differences)
@@ -97,8 +94,30 @@ def paired_difference(now: np.ndarray, before: np.ndarray, groups: np.ndarray | 
         "num_both_wrong": int((~now & ~before).sum()),
         "difference": mean,
         "difference_ci": [max(-1.0, gained - lost - half), min(1.0, gained - lost + half)],
-        "mcnemar_p": float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0,
+        "mcnemar_p": mcnemar_p(differences, groups),
     }
+
+
+def mcnemar_p(differences: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """How often chance alone would set two answers apart as far: p of McNemar's exact test (1947), two-sided.
+
+    `differences` (V,): 1 for a video on which only the first is right, -1 for one on which only the second is, else 0.
+    If both were equally good, a coin might as well have decided which of them gave which answers. Videos of a group
+    share their coin, since they are right or wrong together: that is the exact sign-flip test of the groups' sums.
+    """
+    from scipy.signal import convolve
+    from scipy.stats import binom
+
+    sums = differences if groups is None else np.bincount(groups, weights=differences)
+    sizes, counts = np.unique(np.abs(np.rint(sums)).astype(int), return_counts=True)
+    chances = np.ones(1)  # of each sum of the groups whose coin has fallen for the first
+    for size, count in zip(sizes, counts, strict=True):
+        if size > 0:
+            of_size = np.zeros(size * count + 1)
+            of_size[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+            chances = convolve(chances, of_size)
+    apart = np.abs(2 * np.arange(len(chances)) - (len(chances) - 1))
+    return float(np.clip(chances[apart >= abs(round(float(differences.sum())))].sum(), 0, 1))
 
 
 def _student_shrinkage(degrees: int) -> float:

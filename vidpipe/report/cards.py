@@ -92,7 +92,7 @@ def against_cards(against: dict[str, Any] | None) -> list[Card]:
         share_card("Top-1 now", against["top1"]),
         share_card("Top-1 of the other", against["top1_before"]),
         change,
-        card("McNemar's exact test", f"p = {small(p)}", note=verdict + ", with videos taken as independent"),
+        card("McNemar's exact test", f"p = {small(p)}", note=verdict + "; videos of a group count as one"),
     ]
 
 
