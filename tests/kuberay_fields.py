@@ -1,7 +1,9 @@
 """The fields of KubeRay's ray.io/v1: names, types and choices; a manifest with others is refused.
 
-Written by hand from KubeRay's API reference (docs/reference/api.md of ray-project/kuberay, and for tokens, labels and
-SidecarMode the release notes of v1.5): not its CRD, and what that checks beyond these is not checked here.
+Written by hand from KubeRay's API reference (docs/reference/api.md of ray-project/kuberay at 0057210, and for tokens,
+labels and SidecarMode the release notes of v1.5), and read beside the Go types from which its CRD is generated
+(apis/ray/v1/raycluster_types.go at 026f143, rayjob_types.go at 0057210): not the CRD, and what that checks beyond
+names, types, choices and what must be there is not checked here.
 `kubectl apply --dry-run=server` does, against the CRD of the cluster itself. Pods are left to Kubernetes' own schema.
 """
 
@@ -74,8 +76,8 @@ JOB_SPEC = {
 }
 SPECS = {"RayCluster": CLUSTER_SPEC, "RayJob": JOB_SPEC}
 REQUIRED = {
-    "headGroupSpec": ["template"],
-    "workerGroupSpecs": ["groupName", "template"],
+    "headGroupSpec": ["rayStartParams", "template"],
+    "workerGroupSpecs": ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
     "rayClusterSpec": ["headGroupSpec"],
 }
 

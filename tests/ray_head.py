@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from running import BIN, answers, descendants, environment, free_ports, is_running, wait_until
+import yaml
+from running import BIN, ROOT, answers, descendants, environment, free_ports, is_running, wait_until
 
 STORE_BYTES = 256 << 20
 
@@ -21,6 +22,7 @@ STORE_BYTES = 256 << 20
 class RayHead:
     pid: int
     home: Path
+    gcs_port: int
     dashboard_port: int
     agent_port: int
     env: dict[str, str | None]
@@ -29,6 +31,18 @@ class RayHead:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def gcs_address(self) -> str:
+        return f"127.0.0.1:{self.gcs_port}"
+
+
+def cluster_yaml_flags() -> list[str]:
+    """Those of `ray start` in cluster.yaml, without the file that only `ray up` writes."""
+    command = yaml.safe_load((ROOT / "cluster.yaml").read_text())["head_start_ray_commands"][-1]
+    assert "RAY_AUTH_MODE=token" in command
+    flags = command.split("ray start ", 1)[1].split()
+    return [flag for flag in flags if not flag.startswith("--autoscaling-config=")]
 
 
 @contextmanager
@@ -55,7 +69,7 @@ def ray_head(*flags: str, **env: str) -> Iterator[RayHead]:
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=environment(known), stdout=file, stderr=file, start_new_session=True)
     # The cluster turns token authentication on by itself; a client must be told to send the token.
-    head = RayHead(process.pid, home, dashboard, agent, known | {"RAY_AUTH_MODE": "token"})
+    head = RayHead(process.pid, home, gcs, dashboard, agent, known | {"RAY_AUTH_MODE": "token"})
     try:
         for url in (f"{head.address}/api/version", f"http://127.0.0.1:{agent}/api/healthz"):
             wait_until(lambda url=url: answers(url), process, log)

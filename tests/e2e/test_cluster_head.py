@@ -1,4 +1,4 @@
-"""A head started with the flags of cluster.yaml: what listens where, and who may submit a job.
+"""A head started with the flags of cluster.yaml: what listens where, who may submit a job, what the doctor says.
 
 On AWS the security group lets in nodes of the cluster alone (deploy/aws.yaml, tests/unit/test_cluster_yaml.py). This is
 about what would be left if it did not: which processes listen beyond loopback, and that none takes a job without the
@@ -8,8 +8,10 @@ token.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,9 +21,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
-from ray_head import RayHead, ray_head
-from running import BIN, ROOT, descendants, environment
+from ray_head import RayHead, cluster_yaml_flags, ray_head
+from running import BIN, ROOT, descendants, environment, run_job
+
+from vidpipe.doctor import CHECKS
 
 JOB_LIMIT_S = 120.0
 AUTOSCALER_METRICS, DASHBOARD_METRICS = 44217, 44227  # fixed by Ray; counters, no way in
@@ -60,14 +63,6 @@ def submit(head: RayHead, *entrypoint: str, **env: str) -> subprocess.CompletedP
     return subprocess.run(command, env=known, capture_output=True, text=True, timeout=JOB_LIMIT_S)
 
 
-def start_flags() -> list[str]:
-    """Those of `ray start` in cluster.yaml, without the file that only `ray up` writes."""
-    command = yaml.safe_load((ROOT / "cluster.yaml").read_text())["head_start_ray_commands"][-1]
-    flags = command.split("ray start ", 1)[1].split()
-    assert "RAY_AUTH_MODE=token" in command
-    return [flag for flag in flags if not flag.startswith("--autoscaling-config=")]
-
-
 def outer_address() -> str:
     """This machine's address, as Ray finds it; the test has nothing to say where there is only loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
@@ -85,7 +80,7 @@ def node_ip() -> str:
 
 @pytest.fixture(scope="module")
 def head(node_ip: str) -> Iterator[RayHead]:
-    with ray_head(*start_flags(), RAY_AUTH_MODE="token") as started:
+    with ray_head(*cluster_yaml_flags(), RAY_AUTH_MODE="token") as started:
         yield started
 
 
@@ -154,3 +149,30 @@ def test_the_job_api_of_the_agent_which_others_reach_wants_the_token_too(head: R
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://{node_ip}:{head.agent_port}/api/job_agent/jobs/", data=b"{}", timeout=10)
     assert refused.value.code in (401, 403)
+
+
+def test_the_doctor_finds_that_head_sound_and_exits_with_1_for_an_input_that_is_not_there(
+    head: RayHead, tmp_path: Path
+):
+    flags = ("--input", tmp_path / "nowhere", "--output", tmp_path / "out", "--min-free-gb", "0.1")
+    answer = run_job("doctor", *flags, env={**head.env, "RAY_ADDRESS": head.gcs_address})
+    assert answer.returncode == 1, answer.stderr
+    names = "|".join(CHECKS)
+    lines = re.findall(rf"^(ok|warn|FAIL) +({names}) +(.*)$", answer.stdout, re.MULTILINE)
+    assert [name for _, name, _ in lines] == list(CHECKS)
+    values = {name: value for _, name, value in lines}
+    assert "refuses a request without a token (401)" in values["authentication"]
+    assert "on loopback" in values["dashboard"]
+    assert "0.3 GB" in values["object store"]
+    assert "is not there" in values["input"]
+    failed = {name for level, name, _ in lines if level == "FAIL"}
+    assert "input" in failed
+    assert failed <= {"input", "shared memory", "gpus"}  # the last two of the machine of these tests
+
+
+def test_a_night_does_not_begin_on_a_cluster_that_gets_no_nodes(head: RayHead):
+    ask = [sys.executable, ROOT / "deploy" / "nodes.py", "--cpus", "2", "--wait-s", "1"]
+    known = environment({**head.env, "RAY_ADDRESS": head.gcs_address})
+    answer = subprocess.run(ask, env=known, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 1, answer.stderr
+    assert "after 1 s 0 of 2 CPUs" in answer.stdout
