@@ -1,4 +1,4 @@
-"""jobs/doctor.py as it is run: on a head with the flags of cluster.yaml, on a real S3 server, wrong credentials."""
+"""jobs/doctor.py as it is run: help without anything heavy, a real S3 server, wrong credentials."""
 
 from __future__ import annotations
 
