@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from vidpipe import __version__
 from vidpipe.plain_text import redacted
@@ -21,7 +19,7 @@ RUN_FILE = "run.json"
 
 @dataclass
 class Tally:
-    """What a run did to videos, counted from their status rows."""
+    """What a run did to videos."""
 
     num_ok: int = 0
     num_clips: int = 0
@@ -40,20 +38,22 @@ class Tally:
     def num_done(self) -> int:
         return self.num_ok + self.num_failed
 
-    def add(self, receipts: pa.Table) -> None:
-        self.num_ok += pc.sum(pc.equal(receipts["status"], "ok")).as_py() or 0
-        self.num_with_damage += pc.sum(pc.greater(receipts["num_damaged"], 0)).as_py() or 0
-        self.num_clips += pc.sum(receipts["num_clips"]).as_py() or 0
-        self.num_bytes_read += pc.sum(receipts["bytes_read"]).as_py() or 0
-        self.num_requests += pc.sum(receipts["num_requests"]).as_py() or 0
-        self.decode_s += pc.sum(receipts["decode_s"]).as_py() or 0.0
-        self.failed_by_code.update(receipts["error_code"].drop_null().to_pylist())
+    def add(self, receipt: Mapping[str, Any]) -> None:
+        """Count a video by its status row, or by what of one is known."""
+        if receipt["status"] == "ok":
+            self.num_ok += 1
+        else:
+            self.failed_by_code[receipt["error_code"]] += 1
+        self.num_with_damage += (receipt.get("num_damaged") or 0) > 0
+        self.num_clips += receipt.get("num_clips") or 0
+        self.num_bytes_read += receipt.get("bytes_read") or 0
+        self.num_requests += receipt.get("num_requests") or 0
+        self.decode_s += receipt.get("decode_s") or 0.0
 
     def facts(self, seconds: float) -> dict[str, Any]:
         """For run.json."""
         return {
             "failed_by_code": dict(sorted(self.failed_by_code.items())),
-            "ok_with_damage": self.num_with_damage,
             "num_clips": self.num_clips,
             "bytes_read": self.num_bytes_read,
             "num_requests": self.num_requests,

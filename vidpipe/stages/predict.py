@@ -147,7 +147,7 @@ def finish(
     """Write run.json and print the summary."""
     facts = {"counts": counts, "deleted": log.num_deleted(), "newly_deleted": len(left.gone)}
     facts |= {"checkpoint_id": log.question.facts.checkpoint_id, "settings_key": log.question.facts.settings_key}
-    facts |= {"num_actors": num_actors, **tally.facts(seconds, num_actors)}
+    facts |= {"num_actors": num_actors, **tally.facts(seconds), **tally.model_facts(seconds, num_actors)}
     versions = ["ray", "torch", "pyarrow", "av", "numpy"]
     write_run_file(log.output, "predict", config, facts, seconds=seconds, versions=versions)
     say(*summary_lines(config, facts, left, seconds))

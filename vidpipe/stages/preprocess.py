@@ -83,7 +83,7 @@ def make_clips(config: PreprocessConfig, manifest: pa.Table, ledger: Ledger, tas
     seconds = time.monotonic() - start_s
     if config.contact_sheet:
         write_contact_sheet(config.output, ledger)
-    facts = {"counts": counts, **tally.facts(seconds)}
+    facts = {"counts": counts, "ok_with_damage": tally.num_with_damage, **tally.facts(seconds)}
     versions = ["ray", "pyarrow", "av", "numpy"]
     write_run_file(config.output, "preprocess", config, facts, seconds=seconds, versions=versions)
     print_summary(config, ledger, counts, left, tally, seconds)
@@ -103,7 +103,8 @@ def decode_all(config: PreprocessConfig, ledger: Ledger, todo: pa.Table, tally: 
         try:
             for receipts in run_tasks(partial(task, settings=settings), tasks, config.num_workers):
                 pending.append(receipts)
-                tally.add(receipts)
+                for receipt in receipts.to_pylist():
+                    tally.add(receipt)
                 progress.add(len(receipts), pc.sum(pc.equal(receipts["status"], "failed")).as_py())
                 is_due = time.monotonic() - committed_s > COMMIT_EVERY_S
                 if is_due or sum(map(len, pending)) > COMMIT_EVERY_ROWS:
