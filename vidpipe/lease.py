@@ -202,7 +202,15 @@ def hold(output: str, command: str, *, beat_s: float = BEAT_S, limit_s: float = 
             except Exception as error:  # noqa: BLE001 - whatever the storage says: it may be back at the next one
                 logger.warning("%s: no sign of life could be written (%s); trying again", output, error)
 
+    def interrupt(signum: int, frame: object) -> None:
+        if lost:
+            raise KeyboardInterrupt
+
     keeper = threading.Thread(target=keep, name="lease", daemon=True)
+    # A shell that starts a command with & has it ignore Ctrl-C; this interruption is none of the keyboard's.
+    is_deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if is_deaf:
+        signal.signal(signal.SIGINT, interrupt)
     keeper.start()
     try:
         yield lease
@@ -213,6 +221,8 @@ def hold(output: str, command: str, *, beat_s: float = BEAT_S, limit_s: float = 
     finally:
         is_over.set()
         keeper.join()
+        if is_deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         lease.give_back()
 
 

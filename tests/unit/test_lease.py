@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -136,6 +137,28 @@ def test_a_run_that_writes_its_claim_again_after_it_was_removed_stops(tmp_path: 
     own.touch()
     with pytest.raises(OutputInUseError, match="in use by preprocess"):
         first.beat()
+
+
+@pytest.fixture
+def background() -> Iterator[None]:
+    """As a shell starts a command with &: Ctrl-C is not for it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("background")
+def test_a_run_in_the_background_is_interrupted_too_and_not_by_ctrl_c(tmp_path: Path) -> None:
+    def work() -> None:
+        with hold(str(tmp_path), "train", beat_s=0.1):
+            os.kill(os.getpid(), signal.SIGINT)
+            for path in Path(tmp_path, "lease").glob("*.json"):
+                path.unlink()
+            time.sleep(30)
+
+    with pytest.raises(OutputInUseError, match="taken over"):
+        work()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_the_work_is_interrupted_when_another_run_takes_over(tmp_path: Path) -> None:
