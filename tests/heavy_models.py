@@ -15,7 +15,7 @@ STEP_BYTES = 200 << 20
 
 class SlowModel(ColourModel):
     def __call__(self, block: pa.Table) -> pa.Table:
-        time.sleep(0.3)
+        time.sleep(0.2)
         return super().__call__(block)
 
 
@@ -30,8 +30,8 @@ class HungryModel(ColourModel):
         if not self._marker.exists():
             self._marker.touch()
             held = []
-            while len(held) * STEP_BYTES < 8 << 30:
+            while len(held) * STEP_BYTES < 12 << 30:
                 held.append(np.ones(STEP_BYTES, np.uint8))
-                time.sleep(0.1)
+                time.sleep(0.05)
             raise MemoryError("Ray's memory monitor never came")
         return super().__call__(block)

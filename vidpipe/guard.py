@@ -27,6 +27,7 @@ from vidpipe.spec import ClipSpec
 logger = logging.getLogger(__name__)
 
 START_LIMIT_S = 120.0  # imports; torch takes a dozen seconds on a busy machine
+START_TRIES = 3  # of one that is killed before it has said a word, as where memory is short
 END_LIMIT_S = 5.0
 MAX_HEADER_BYTES = 64 << 20
 # What a Python with PyAV needs from the environment; credentials are not among it.
@@ -191,7 +192,7 @@ class Guard:
         assert self._connection is not None
         return self._connection
 
-    def _start(self) -> None:
+    def _start(self, num_tries: int = 1) -> None:
         ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
@@ -215,8 +216,12 @@ class Guard:
             )
         try:
             self._decoder_versions = json.loads(self._connection.recv_bytes(MAX_HEADER_BYTES))["decoder_versions"]
-        except EOFError:
-            raise RuntimeError(f"the decoding process cannot start: {self._why_it_died()}; see its stderr") from None
+        except (EOFError, OSError):
+            why = self._why_it_died()
+            if isinstance(why, _KilledFromOutsideError) and num_tries < START_TRIES:
+                self._start(num_tries + 1)
+            else:
+                raise RuntimeError(f"the decoding process cannot start: {why}; see its stderr") from None
 
     @property
     def _max_payload_bytes(self) -> int:

@@ -20,8 +20,8 @@ from vidpipe.clips import part_urls
 from vidpipe.synthetic import generate_broken, generate_folder
 
 ROOT = Path(__file__).parent.parent.parent
-NUM_KILLS = int(os.environ.get("VIDPIPE_KILLS", "4"))
-NUM_VIDEOS = int(os.environ.get("VIDPIPE_KILL_VIDEOS", "600"))
+NUM_KILLS = int(os.environ.get("VIDPIPE_KILLS", "3"))
+NUM_VIDEOS = int(os.environ.get("VIDPIPE_KILL_VIDEOS", "400"))
 SEED = int(os.environ.get("VIDPIPE_KILL_SEED", "0"))
 MARKS = {"worker": "ray::", "decoder": "vidpipe.child"}  # what their command lines hold
 MAX_WAIT_S = float(os.environ.get("VIDPIPE_KILL_WAIT_S", "3"))

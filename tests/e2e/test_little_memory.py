@@ -15,11 +15,11 @@ from vidpipe.predictions import read_predictions
 from vidpipe.spec import ClipSpec
 from vidpipe.synthetic import generate_folder
 
-NUM_VIDEOS = 24
+NUM_VIDEOS = 16
 LARGE = ClipSpec(num_frames=16, size="112", sampling="dense", num_clips=8)
 STORE_MB = 80  # Ray's smallest
-FREE_BYTES = 2 << 30  # what the hungry model may take before Ray thinks that the node is full
-LIMIT_S = 300
+FREE_BYTES = 4 << 30  # what Ray and the hungry model may take before Ray thinks that the node is full
+LIMIT_S = 150
 
 # What jobs/predict.py does, on a Ray with so much memory and with a model of the tests.
 SCRIPT = """
@@ -42,7 +42,7 @@ ray.init(
 others = [ray.put(np.ones(8 << 20, np.uint8)) for _ in range({others_mb} // 8)]
 config = PredictConfig(source={videos!r}, output={output!r}, checkpoint={checkpoint!r}, num_workers=2, batch_size=4)
 predict(config, Work(model=heavy_models.{model}))
-print(memory_summary(stats_only=True))
+print(memory_summary(ray.get_runtime_context().gcs_address, stats_only=True))
 """
 
 
@@ -85,7 +85,7 @@ def test_a_model_that_is_killed_for_its_memory_is_started_again_and_no_video_is_
     from ray._private.utils import get_used_memory
 
     share = (get_used_memory() + FREE_BYTES) / get_system_memory()
-    if share > 0.9:
+    if share > 0.85:
         pytest.skip("needs some GB of free memory")
     env = {"RAY_memory_usage_threshold": f"{share:.4f}", "RAY_memory_monitor_refresh_ms": "100"}
     printed = predict_with("HungryModel", tmp_path, clip=ClipSpec(num_frames=4, size="32"), store_mb=256, **env)

@@ -144,6 +144,27 @@ def test_a_child_killed_in_mid_video_starts_the_video_again(plain_video):
         assert isinstance(after[-1], VideoFacts)
 
 
+@pytest.mark.parametrize("num_kills", [2, 3])
+def test_a_child_killed_at_its_start_is_started_again_but_not_for_ever(plain_video, monkeypatch, num_kills):
+    popen, started = subprocess.Popen, []
+
+    def start(*args, **how):
+        process = popen(*args, **how)
+        if len(started) < num_kills:
+            process.kill()
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with make_guard() as guard:
+        if num_kills < 3:
+            assert outcome(guard, plain_video) == "ok"
+        else:
+            with pytest.raises(RuntimeError, match="cannot start: the decoder was killed by signal 9"):
+                outcome(guard, plain_video)
+    assert len(started) == 3
+
+
 def test_a_child_killed_between_two_videos_costs_nothing(plain_video):
     with make_guard() as guard:
         assert outcome(guard, plain_video) == "ok"
