@@ -15,7 +15,7 @@ from vidpipe.predictions import read_predictions
 from vidpipe.spec import ClipSpec
 from vidpipe.synthetic import generate_folder
 
-NUM_VIDEOS = 16
+NUM_VIDEOS = 20
 LARGE = ClipSpec(num_frames=16, size="112", sampling="dense", num_clips=8)
 STORE_MB = 80  # Ray's smallest
 FREE_BYTES = 4 << 30  # what Ray and the hungry model may take before Ray thinks that the node is full
