@@ -60,6 +60,8 @@ def test_a_node_killed_in_mid_epoch_changes_nothing(tmp_path: Path):
     tests = str(Path(__file__).parent.parent)
     script = textwrap.dedent(SCRIPT).format(tests=tests, marker=str(marker), clips=str(clips), output=stormy.output)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    # A dead node is noticed after 2 s, not after 15.
+    environment |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=LIMIT_S
     )
