@@ -280,7 +280,9 @@ def measure_log(output: str, manifest: pa.Table) -> None:
             table = table.set_column(table.schema.get_field_index(name), name, videos[name])
         log._journal.commit(table)
     with measured("`PredictionLog.work_left`, all done"):
-        left = log.work_left(manifest, prefix="s3://company-videos/raw", retry_failed=False, relabel=False)
+        left = log.work_left(
+            manifest, prefix="s3://company-videos/raw", suffixes=(".mp4",), retry_failed=False, relabel=False
+        )
     assert not len(left.todo)
     with measured("`mark`, nothing gone"):
         log.mark(left.gone, is_deleted=True)

@@ -59,7 +59,9 @@ def commit(log: PredictionLog, *videos: ViewedVideo, version: str = "1") -> None
 
 
 def work_left(log: PredictionLog, listed: pa.Table, **flags: Any) -> WorkLeft:
-    return log.work_left(listed, **{"prefix": None, "retry_failed": False, "relabel": False, **flags})
+    return log.work_left(
+        listed, **{"prefix": None, "suffixes": (".mp4",), "retry_failed": False, "relabel": False, **flags}
+    )
 
 
 def names(left: WorkLeft) -> list[str]:
@@ -97,6 +99,7 @@ def test_videos_that_are_gone_from_a_listed_prefix_are_marked_and_come_back(out:
     commit(log, video("a"), video("b"), video("c"))
     assert len(work_left(log, manifest("a")).gone) == 0  # a manifest that lists less says nothing of the others
     assert len(work_left(log, manifest("a"), prefix="/video").gone) == 0
+    assert len(work_left(log, manifest("a"), prefix="/videos", suffixes=(".avi",)).gone) == 0  # a listing leaves it out
     left = work_left(log, manifest("a"), prefix="/videos/")
     assert sorted(left.gone.to_pylist()) == ["b", "c"]
     log.mark(left.gone, is_deleted=True)

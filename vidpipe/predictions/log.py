@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,9 +58,17 @@ class PredictionLog:
         """The row of every video."""
         return self._journal.read(columns)
 
-    def work_left(self, manifest: pa.Table, *, prefix: str | None, retry_failed: bool, relabel: bool) -> WorkLeft:
+    def work_left(
+        self,
+        manifest: pa.Table,
+        *,
+        prefix: str | None,
+        suffixes: tuple[str, ...],
+        retry_failed: bool,
+        relabel: bool,
+    ) -> WorkLeft:
         """Compare a manifest with the table. `prefix` is what was listed, when all that lies there was: videos below it
-        that the manifest lacks are gone."""
+        with one of the `suffixes`, in lower case, that the manifest lacks are gone."""
         known = self.read(KEY_COLUMNS)
         position = pc.index_in(manifest["video_id"], value_set=known["video_id"].combine_chunks())
 
@@ -77,8 +86,8 @@ class PredictionLog:
         retried = pc.and_(pc.and_(asked, failed), retry_failed)
         done = pc.and_not(asked, retried)
         listed = pc.is_in(known["video_id"], value_set=manifest["video_id"].combine_chunks())
-        below = pc.starts_with(known["url"], prefix.rstrip("/") + "/") if prefix is not None else pa.scalar(False)
-        gone = pc.and_(pc.and_not(below, listed), pc.invert(known["is_deleted"]))
+        would_be_listed = _lies_below(known["url"], prefix, suffixes) if prefix is not None else pa.scalar(False)
+        gone = pc.and_(pc.and_not(would_be_listed, listed), pc.invert(known["is_deleted"]))
         returned = pc.and_(done, pc.fill_null(before("is_deleted"), False))
         return WorkLeft(
             todo=manifest.filter(pc.invert(done)),
@@ -143,6 +152,12 @@ class PredictionLog:
                 f"the accounts do not add up: {counts}, {num_answered} videos with an answer, {len(missing)} files "
                 f"missing (first: {min(missing, default='none')})"
             )
+
+
+def _lies_below(urls: pa.ChunkedArray, prefix: str, suffixes: tuple[str, ...]) -> pa.ChunkedArray:
+    endings = "|".join(map(re.escape, suffixes))
+    is_video = pc.match_substring_regex(urls, rf"({endings})$", ignore_case=True)
+    return pc.and_(pc.starts_with(urls, prefix.rstrip("/") + "/"), is_video)
 
 
 def _count(mask: pa.ChunkedArray | pa.Array) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from vidpipe.config import VIDEO_SUFFIXES
 from vidpipe.journal import table_files
 from vidpipe.ledger import open_ledger
 from vidpipe.manifest.load import is_table, load_manifest
@@ -25,7 +26,8 @@ STORED_COLUMNS = [
 class Source:
     manifest: pa.Table
     prefix: str | None = None
-    """The folder or prefix whose videos the manifest lists, all of them."""
+    """The folder or prefix whose videos the manifest lists, all of them that end in one of the `suffixes`."""
+    suffixes: tuple[str, ...] = VIDEO_SUFFIXES
     stored: pa.Table | None = None
     """Status rows of the same videos, when their clips were made before."""
     clips: str | None = None

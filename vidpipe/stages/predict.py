@@ -108,7 +108,11 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
 def work_left(config: PredictConfig, source: Source, log: PredictionLog) -> tuple[WorkLeft, pa.Table]:
     """What the log lacks, and the videos of it that this run is to label."""
     left = log.work_left(
-        source.manifest, prefix=source.prefix, retry_failed=config.retry_failed, relabel=config.relabel
+        source.manifest,
+        prefix=source.prefix,
+        suffixes=source.suffixes,
+        retry_failed=config.retry_failed,
+        relabel=config.relabel,
     )
     return left, left.todo.slice(0, config.limit)
 
