@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from namespaces import Namespace
 from ray.util import get_node_ip_address
 from running import BIN, environment, free_ports
 
@@ -25,6 +27,8 @@ class RayNodes:
     num_nodes: int
     variables: dict[str, str]
     """For every process of the nodes, besides the environment of the test."""
+    host_ip: str = field(default_factory=get_node_ip_address)
+    """The head's; not 127.0.0.1, which Ray takes for its address when a second node joins."""
     address: str = ""
     head: subprocess.Popen[bytes] | None = None
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -41,23 +45,28 @@ class RayNodes:
         port = next(port for port in iter(lambda: free_ports(1)[0], None) if port >= 20_000)  # below are its workers'
         self.address = ""
         flags = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
-        self.head = self._start(*flags, f"--temp-dir={self.folder / secrets.token_hex(2)}")
-        # Ray takes 127.0.0.1 for this address when a second node joins.
-        self.address = f"{get_node_ip_address()}:{port}"
-        self._wait_for(1)
+        flags += [f"--node-ip-address={self.host_ip}", f"--temp-dir={self.folder / secrets.token_hex(2)}"]
+        self.head = self._start(*flags)
+        self.address = f"{self.host_ip}:{port}"
+        self.wait_for(1)
         for number in range(self.num_nodes):  # one after the other: each starts a dozen processes
             self.add()
-            self._wait_for(number + 2)
+            self.wait_for(number + 2)
 
-    def _wait_for(self, num_alive: int) -> None:
+    def wait_for(self, num_alive: int) -> None:
         deadline_s = time.monotonic() + START_LIMIT_S
         while len(self.alive()) < num_alive:
             assert time.monotonic() < deadline_s, (self.folder / "nodes.log").read_text()[-3000:]
             time.sleep(0.5)
 
-    def add(self) -> None:
-        """One more node; it has joined some seconds later."""
-        self.nodes.append(self._start(f"--address={self.address}", "--num-cpus=1"))
+    def add(self, namespace: Namespace | None = None) -> None:
+        """One more node; it has joined some seconds later. In a namespace it has an address of its own."""
+        flags = [f"--address={self.address}", "--num-cpus=1"]
+        if namespace is None:
+            self.nodes.append(self._start(*flags))
+        else:
+            within = ("ip", "netns", "exec", namespace.name)
+            self.nodes.append(self._start(*flags, f"--node-ip-address={namespace.ip}", within=within))
 
     def alive(self) -> list[str]:
         """Ids of the nodes that the head knows to live, its own first."""
@@ -103,8 +112,8 @@ class RayNodes:
             for process in psutil.Process(node.pid).children(recursive=True)
         ]
 
-    def _start(self, *flags: str) -> subprocess.Popen[bytes]:
-        command = [str(BIN / "ray"), "start", *flags, "--block"]
+    def _start(self, *flags: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        command = [*within, str(BIN / "ray"), "start", *flags, "--block"]
         command += [f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]
         with (self.folder / "nodes.log").open("ab") as log:
             return subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
