@@ -38,7 +38,7 @@ $(RECIPES): recipe-%: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/$*-*.sh
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --durations 15 tests/unit
 	$(BIN)/python -m pytest --ignore tests/unit --durations 30
 
 lint: setup

@@ -21,11 +21,11 @@ LIMIT_S = 240.0
 @pytest.mark.usefixtures("ray_local")
 def test_a_command_interrupted_killed_and_repeated_ends_as_an_undisturbed_one(tmp_path: Path):
     clips = write_clips(tmp_path / "clips", {"train": 53, "val": 13, "test": 11}, num_clips=2)
-    calm = tiny_config(clips, tmp_path / "calm", epochs=24, learning_rate=3e-4)
+    calm = tiny_config(clips, tmp_path / "calm", epochs=14, learning_rate=3e-4)
     expected = train_alone(calm)
-    stormy = tiny_config(clips, tmp_path / "stormy", epochs=24, learning_rate=3e-4)
+    stormy = tiny_config(clips, tmp_path / "stormy", epochs=14, learning_rate=3e-4)
     flags = ["--model", "transformer", "--backbone", "videomae", "--weights", "none"]
-    flags += ["--model-config", *TINY.model_config, "--output", stormy.output, "--epochs", 24, "--batch-size", 10]
+    flags += ["--model-config", *TINY.model_config, "--output", stormy.output, "--epochs", 14, "--batch-size", 10]
     flags += ["--learning-rate", 3e-4, "--num-workers", 1, "--cpus-per-worker", 1, "--checkpoint-every-s", 0.0001]
     command = job_command("train", clips, *flags)
 
