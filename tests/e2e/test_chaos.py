@@ -37,6 +37,7 @@ WITH_TORCH = bool(os.environ.get("VIDPIPE_CHAOS_TORCH"))
 NUM_EPOCHS = int(os.environ.get("VIDPIPE_CHAOS_EPOCHS", "200"))
 SEED = int(os.environ.get("VIDPIPE_CHAOS_SEED", "0"))
 EVERY_S = (1.0, 5.0)
+TRAINING_EVERY_S = (10.0, 30.0)  # workers of Ray Train take 20 s to start on two cores
 LASTING_S = (1.0, 30.0) if STORM_S > 300 else (1.0, 4.0)
 # Another head takes half a minute to start on two cores: in the long run only.
 KINDS = (*FAULTS, "away", *(kind for kind in PROCESS_FAULTS if STORM_S > 60 or kind not in ("head", "preemption")))
@@ -165,14 +166,8 @@ def test_training_ends_with_the_metrics_of_an_undisturbed_run(
     flags += ["--model-config", *TINY.model_config, "--epochs", str(NUM_EPOCHS), "--batch-size", "10"]
     flags += ["--learning-rate", "3e-4", "--num-workers", "2", "--cpus-per-worker", "1"]
     command = job_command("train", f"{bucket}/clips", *flags, "--checkpoint-every-s", "1", "--max-failures", "100")
-    storm = Storm(
-        nodes,
-        proxy,
-        SEED,
-        EVERY_S,
-        LASTING_S,
-        kinds=tuple(kind for kind in KINDS if kind != "decoder"),
-    )
+    kinds = tuple(kind for kind in KINDS if kind != "decoder")
+    storm = Storm(nodes, proxy, SEED, TRAINING_EVERY_S, LASTING_S, kinds)
     start_s = time.monotonic()
     with storm:
         num_runs = run_until_done(storm, command, lambda: nodes.env, str(tmp_path / "train.log"), LIMIT_S)
