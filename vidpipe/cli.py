@@ -21,10 +21,6 @@ from vidpipe.errors import FailureRateError, OutputInUseError
 from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
-# A machine that vanishes answers nothing, not even that it is gone, and Ray waits minutes for it (5 until it asks, 2
-# more for the answer): a run whose node lost its network stood still until it was stopped after 3 minutes; see
-# tests/e2e/test_cut_off.py. A process reads this when it loads Ray.
-GIVE_UP_NODES = {"RAY_grpc_client_keepalive_time_ms": "20000", "RAY_grpc_client_keepalive_timeout_ms": "20000"}
 
 _, *WITHOUT_PREFIX = get_args(tyro.conf.OmitArgPrefixes[int])
 _, *POSITIONAL = get_args(tyro.conf.Positional[int])
@@ -44,8 +40,6 @@ CHATTER = {
 
 def parse(config_class: type[Config]) -> Config:
     """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
-    for name, value in GIVE_UP_NODES.items():
-        os.environ.setdefault(name, value)
     try:
         check_no_secrets(sys.argv[1:])
         return tyro.cli(config_class, description=config_class.__doc__)

@@ -1,7 +1,13 @@
-"""A node that loses its network and works on: the run ends without it, and what it writes counts for nothing."""
+"""A node that loses its network and works on: the run ends without it, and what it writes counts for nothing.
+
+Ray knows after seconds that the node is gone, but what was asked of it is given up only when gRPC's keepalive says so, 5
+to 7 minutes later: VIDPIPE_CUT_OFF=1. With RAY_grpc_client_keepalive_time_ms at 4 s the run here was done after 17 s, and
+20 s ended a training: servers refuse whoever pings more often than every 5 minutes ("Too many pings").
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import time
@@ -14,17 +20,14 @@ from namespaces import Namespace, namespaces
 from ray_nodes import RayNodes
 from running import ROOT, job_command
 
-from vidpipe.cli import GIVE_UP_NODES
 from vidpipe.clips import part_urls
 from vidpipe.synthetic import generate_folder
 
 NUM_VIDEOS = 120
-LIMIT_S = 120.0
-# A node that does not answer is given up after 4 s, not after minutes.
+LIMIT_S = 900.0
+# Ray's head gives a node up that does not answer for 4 s.
 PATIENCE = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"}
 PATIENCE |= {"RAY_health_check_failure_threshold": "4", "RAY_health_check_initial_delay_ms": "2000"}
-# What the driver asks of a node that is gone it gives up after 8 s; by itself it would after 40.
-DRIVER = dict.fromkeys(GIVE_UP_NODES, "4000")
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def num_decodes(folder: Path) -> int:
     return len((folder / "decode.log").read_text().splitlines())
 
 
+@pytest.mark.skipif("VIDPIPE_CUT_OFF" not in os.environ, reason="takes 8 minutes: VIDPIPE_CUT_OFF=1")
 def test_a_node_that_is_cut_off_and_works_on_changes_nothing(
     two_nodes: tuple[RayNodes, list[Namespace]], tmp_path: Path
 ):
@@ -61,7 +65,7 @@ def test_a_node_that_is_cut_off_and_works_on_changes_nothing(
 
     def run_until(is_time: bool) -> subprocess.Popen[bytes]:
         with (tmp_path / "log").open("ab") as log:
-            driver = subprocess.Popen(command, env={**nodes.env, **DRIVER}, stdout=log, stderr=log)
+            driver = subprocess.Popen(command, env=nodes.env, stdout=log, stderr=log)
         deadline_s = time.monotonic() + LIMIT_S
         while is_time and driver.poll() is None and num_decodes(tmp_path) < NUM_VIDEOS // 4:
             assert time.monotonic() < deadline_s
