@@ -1,8 +1,8 @@
 """A node that loses its network and works on: the run ends without it, and what it writes counts for nothing.
 
-Ray knows after seconds that the node is gone, but what was asked of it is given up only when gRPC's keepalive says so, 5
-to 7 minutes later: VIDPIPE_CUT_OFF=1. With RAY_grpc_client_keepalive_time_ms at 4 s the run here was done after 17 s, and
-20 s ended a training: servers refuse whoever pings more often than every 5 minutes ("Too many pings").
+Ray knows after seconds that the node is gone, but what was asked of it is given up only when gRPC's keepalive says
+so, 5 to 7 minutes later: VIDPIPE_CUT_OFF=1. With RAY_grpc_client_keepalive_time_ms at 4 s the run here was done after
+17 s, but 20 s ended a training: servers refuse who pings more often than every 5 minutes ("Too many pings").
 """
 
 from __future__ import annotations
