@@ -21,6 +21,11 @@ from vidpipe.errors import FailureRateError, OutputInUseError
 from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
+# A machine that vanishes does not even say that it is gone; a connection to it ends when what was sent was not
+# acknowledged for so long (TCP_USER_TIMEOUT). With Ray's own 120 s a run stood still for 135 s, with this for 39 s
+# (tests/e2e/test_cut_off.py). A process reads it when it loads Ray. More frequent pings are no way out: servers refuse
+# more than one in 5 minutes ("Too many pings").
+RAY_PATIENCE = {"RAY_grpc_client_keepalive_timeout_ms": "20000"}
 
 _, *WITHOUT_PREFIX = get_args(tyro.conf.OmitArgPrefixes[int])
 _, *POSITIONAL = get_args(tyro.conf.Positional[int])
@@ -40,6 +45,8 @@ CHATTER = {
 
 def parse(config_class: type[Config]) -> Config:
     """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
+    for name, value in RAY_PATIENCE.items():
+        os.environ.setdefault(name, value)
     try:
         check_no_secrets(sys.argv[1:])
         return tyro.cli(config_class, description=config_class.__doc__)

@@ -1,13 +1,10 @@
 """A node that loses its network and works on: the run ends without it, and what it writes counts for nothing.
 
-Ray knows after seconds that the node is gone, but what was asked of it is given up only when gRPC's keepalive says
-so, 5 to 7 minutes later: VIDPIPE_CUT_OFF=1. With RAY_grpc_client_keepalive_time_ms at 4 s the run here was done after
-17 s, but 20 s ended a training: servers refuse who pings more often than every 5 minutes ("Too many pings").
+Ray's head knows after seconds that the node is gone, but what was sent to it is given up only when its connection ends.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -24,7 +21,8 @@ from vidpipe.clips import part_urls
 from vidpipe.synthetic import generate_folder
 
 NUM_VIDEOS = 120
-LIMIT_S = 900.0
+IN_MID_TASK = 35  # decodes: a task has 10 videos
+LIMIT_S = 120.0
 # Ray's head gives a node up that does not answer for 4 s.
 PATIENCE = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"}
 PATIENCE |= {"RAY_health_check_failure_threshold": "4", "RAY_health_check_initial_delay_ms": "2000"}
@@ -54,7 +52,6 @@ def num_decodes(folder: Path) -> int:
     return len((folder / "decode.log").read_text().splitlines())
 
 
-@pytest.mark.skipif("VIDPIPE_CUT_OFF" not in os.environ, reason="takes 8 minutes: VIDPIPE_CUT_OFF=1")
 def test_a_node_that_is_cut_off_and_works_on_changes_nothing(
     two_nodes: tuple[RayNodes, list[Namespace]], tmp_path: Path
 ):
@@ -67,7 +64,9 @@ def test_a_node_that_is_cut_off_and_works_on_changes_nothing(
         with (tmp_path / "log").open("ab") as log:
             driver = subprocess.Popen(command, env=nodes.env, stdout=log, stderr=log)
         deadline_s = time.monotonic() + LIMIT_S
-        while is_time and driver.poll() is None and num_decodes(tmp_path) < NUM_VIDEOS // 4:
+        while (
+            is_time and driver.poll() is None and num_decodes(tmp_path) < NUM_VIDEOS // 4 + 5
+        ):  # in the middle of a task
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         return driver
