@@ -33,7 +33,7 @@ from vidpipe.predictions import read_predictions
 from vidpipe.stages.predict import Work, predict
 from vidpipe.synthetic import generate_broken, generate_folder
 
-NUM_VIDEOS = int(os.environ.get("VIDPIPE_NIGHT_VIDEOS", "50"))
+NUM_VIDEOS = int(os.environ.get("VIDPIPE_NIGHT_VIDEOS", "30"))
 NUM_KILLS = int(os.environ.get("VIDPIPE_NIGHT_KILLS", "1"))  # in each night that has work
 SEED = int(os.environ.get("VIDPIPE_NIGHT_SEED", "0"))
 WITH_TORCH = bool(os.environ.get("VIDPIPE_NIGHT_TORCH"))
