@@ -224,7 +224,8 @@ def test_a_run_counts_the_videos_that_are_ok_with_damage_and_the_contact_sheet_n
     ledger = Ledger(str(tmp_path / "out"), spec)
     ledger.commit(rows)
     tally = Tally()
-    tally.add(ledger.read())
+    for receipt in ledger.read().to_pylist():
+        tally.add(receipt)
     assert (tally.num_ok, tally.num_with_damage) == (2, 1)
     assert caption(rows[0]).endswith("damaged packets: 1")
     assert "damage" not in caption(rows[1])
