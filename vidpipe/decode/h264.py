@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from vidpipe.decode.bits import BitReader, nal_units, without_escapes
@@ -14,6 +15,7 @@ from vidpipe.decode.bits import BitReader, nal_units, without_escapes
 SLICE, SLICE_A, IDR, SEI, SPS, PPS, DELIMITER = 1, 2, 5, 6, 7, 8, 9
 RECOVERY_POINT = 6
 EXTENDED_ASPECT_RATIO = 255
+SEQUENCE_BYTES = 96  # of a sequence parameter set, all that is looked at
 MAX_REORDERED = 16  # pictures; FFmpeg takes no parameter set at its word that says more
 # Profiles whose sequence parameters tell the chroma format.
 HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
@@ -112,7 +114,7 @@ class H264Headers:
         """A parameter set; one that cannot be read is left out, and its slices are then unknown."""
         try:
             if unit[:1] and unit[0] & 31 == SPS:
-                number, sequence = read_sequence(unit)
+                number, sequence = read_sequence(unit[:SEQUENCE_BYTES])
                 self._sequences[number] = sequence
                 self.may_be_interlaced |= not sequence.frames_only
             elif unit[:1] and unit[0] & 31 == PPS:
@@ -148,9 +150,10 @@ class H264Headers:
         return Picture(kind == IDR, recovery, is_reference, *order, is_field, frame_num, num_bits)
 
 
+@lru_cache(maxsize=64)  # it is read by each of several readers of a video, and most videos of an archive have the same
 def read_sequence(unit: bytes) -> tuple[int, Sequence]:
-    """Number and content of a sequence parameter set."""
-    reader = BitReader(without_escapes(unit[1:96]))
+    """Number and content of a sequence parameter set, from its first `SEQUENCE_BYTES`."""
+    reader = BitReader(without_escapes(unit[1:]))
     profile = reader.bits(8)
     reader.bits(16)  # constraints, level
     number = reader.unsigned()

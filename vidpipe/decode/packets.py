@@ -84,7 +84,7 @@ def video_packets(container: InputContainer, stream: VideoStream, *, unpacks: bo
 
     Raises IndexMismatch where one does not follow from the other, since some packet is damaged or lost.
     """
-    packets = (packet for packet in _demux(container, stream) if packet.size)
+    packets = _demux(container, stream)
     return _unpacked(packets, stream) if unpacks and is_packed(container, stream) else packets
 
 
@@ -106,10 +106,15 @@ def _unpacked(packets: Iterator[av.Packet], stream: VideoStream) -> Iterator[av.
 
 
 def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """PyAV fails at a packet of a stream that turns up after the beginning, as in MPEG-TS; it is none of ours."""
+    """The packets that hold something.
+
+    PyAV fails at a packet of a stream that turns up after the beginning, as in MPEG-TS; it is none of ours.
+    """
     while True:
         try:
-            yield from container.demux(stream)
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
             return
         except IndexError:
             continue
