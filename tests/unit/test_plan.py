@@ -108,6 +108,8 @@ def test_leading_pictures_at_a_start_are_no_damage():
         ([0, 3, 1, 2, 6, 4, 5], [0, 4], "hevc", True),
         ([0, 9, 1, 2, 4], [0, 4], "h264", False),  # shown after a key frame that follows it
         ([0, *range(2, 60), 1], [0], "h264", False),  # held back for longer than any decoder does
+        ([0, 3, 1, 2, 6, 4, 9, 5], [0, 4], "h264", False),  # shown before its key frame, but not at once behind it
+        ([0, 1, 4, 5, 8, 2, 9], [0, 2, 4], "h264", False),  # shown before the key frame before its own
         ([0, 1, 2, 3], [0, 2], "vp9", True),
         ([0, 2, 1, 3], [0], "vp9", False),  # the codec knows no reordering
     ],

@@ -84,7 +84,25 @@ def is_plausible(stamp: np.ndarray, is_key: np.ndarray, codec: str) -> bool:
         return bool((rank == moved).all())
     latest_before = np.maximum.accumulate(stamp)[:-1]
     follows_all = stamp[1:] > latest_before  # nothing that was decoded before a key frame is shown after it
-    return bool((np.abs(rank - moved) <= MAX_REORDERED).all() and follows_all[is_key[1:]].all())
+    is_in_reach = (np.abs(rank - moved) <= MAX_REORDERED).all() and follows_all[is_key[1:]].all()
+    return bool(is_in_reach and leads_plausibly(stamp, is_key))
+
+
+def leads_plausibly(stamp: np.ndarray, is_key: np.ndarray) -> bool:
+    """False where a picture is shown before the key frame that it comes after, and cannot be one that leads to it.
+
+    Such pictures come at once behind the key frame, and are shown after the key frame before. Another one has a damaged
+    timestamp, and may be one that others refer to: a run that begins at the key frame must not leave it out.
+    """
+    group = np.cumsum(is_key) - 1
+    first = stamp[is_key]
+    is_leading = (group > 0) & (stamp < first[group])
+    if not is_leading.any():
+        return True
+    num_trailing = np.cumsum(~is_leading)
+    is_behind_trailing = num_trailing > num_trailing[is_key][group]
+    is_too_early = stamp < first[np.maximum(group - 1, 0)]
+    return not (is_leading & (is_behind_trailing | is_too_early)).any()
 
 
 def ranks_from_headers(index: PacketIndex, format_name: str, codec: str) -> list[int] | None:
