@@ -96,7 +96,7 @@ BAD_FITS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "too few frames": (
         {"model": ModelSpec(model="conv3d", backbone="s3d", weights="none"), "size": "32"},
-        r"takes at least 5 frames a clip, these clips have 4; preprocess with --num-frames 5",
+        r"takes at least 8 frames a clip, these clips have 4; preprocess with --num-frames 8",
     ),
     "too small frames": (
         {"model": ModelSpec(model="frame_vote", weights="none"), "size": "64"},
