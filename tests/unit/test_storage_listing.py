@@ -189,17 +189,22 @@ def test_an_output_that_is_a_file_is_the_users_mistake(tmp_path: Path):
 class OneFolder(BaseHTTPRequestHandler):
     """Answers as S3 does when it is asked for a listing, whatever it is asked."""
 
+    LISTING = b"""<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>videos/a.mp4</Key>
+        <LastModified>2026-11-21T23:30:01.250Z</LastModified><ETag>&quot;abc&quot;</ETag><Size>7</Size></Contents>
+        </ListBucketResult>"""
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
     def do_GET(self) -> None:
-        body = b"""<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>videos/a.mp4</Key>
-            <LastModified>2026-11-21T23:30:01.250Z</LastModified><ETag>&quot;abc&quot;</ETag><Size>7</Size></Contents>
-            </ListBucketResult>"""
+        self.answer(self.LISTING)
+
+    def answer(self, body: bytes) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(self.LISTING)))
         self.send_header("Last-Modified", "Sat, 21 Nov 2026 23:30:01 GMT")
         self.end_headers()
         self.wfile.write(body)
-
-    do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
