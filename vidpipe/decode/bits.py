@@ -12,6 +12,10 @@ class BitReader:
         self._value = int.from_bytes(data, "big")  # what is left
         self._left = 8 * len(data)
 
+    @property
+    def num_left(self) -> int:
+        return self._left
+
     def bits(self, count: int) -> int:
         self._left -= count
         if self._left < 0:

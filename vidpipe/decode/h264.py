@@ -61,8 +61,10 @@ class H264Headers:
     def __init__(self, extradata: bytes) -> None:
         self.length_size = 0
         self.may_be_interlaced = False
+        self.sequence_of: dict[int, Sequence] = {}
+        """What each picture parameter set refers to, where that is known."""
         self._sequences: dict[int, Sequence] = {}
-        self._sequence_of: dict[int, int] = {}
+        self._references: dict[int, int] = {}
         if extradata[:1] == b"\x01" and len(extradata) > 6:
             self.length_size = (extradata[4] & 3) + 1
             self._read_avcc(extradata)
@@ -91,10 +93,6 @@ class H264Headers:
                 return self._read_slice(unit, kind, recovery)
         return Picture(False, recovery, False, None)
 
-    def sequence_of(self, parameters: int) -> Sequence | None:
-        """What a picture parameter set of that number refers to, if it is known."""
-        return self._sequences.get(self._sequence_of.get(parameters, -1))
-
     def _read_avcc(self, extradata: bytes) -> None:
         position, is_sequence = 6, True
         count = extradata[5] & 31
@@ -120,9 +118,11 @@ class H264Headers:
             elif unit[:1] and unit[0] & 31 == PPS:
                 reader = BitReader(without_escapes(unit[1:25]))
                 number = reader.unsigned()
-                self._sequence_of[number] = reader.unsigned()
+                self._references[number] = reader.unsigned()
         except ValueError:
             return
+        known = self._sequences
+        self.sequence_of = {own: known[other] for own, other in self._references.items() if other in known}
 
     def _read_slice(self, unit: bytes, kind: int, recovery: int | None) -> Picture:
         is_reference = bool(unit[0] >> 5 & 3)
@@ -131,7 +131,7 @@ class H264Headers:
             reader = BitReader(without_escapes(unit[1:25]))
             reader.unsigned()  # first_mb_in_slice
             reader.unsigned()  # slice_type
-            sequence = self.sequence_of(reader.unsigned())
+            sequence = self.sequence_of.get(reader.unsigned())
             if sequence is None or kind == SLICE_A:
                 return unknown
             if sequence.separate_planes:

@@ -27,7 +27,8 @@ class Kind(Enum):
     """No picture in this packet, or one that is not coded, or so small that it may not be."""
 
 
-KINDS = tuple(Kind)
+# To ask the class for one of its members takes Python 3.11 a function call.
+KINDS = INTRA, PREDICTED, BIDIRECTIONAL, SPRITE, NONE = tuple(Kind)
 
 
 class Vop(NamedTuple):
@@ -39,7 +40,7 @@ class Vop(NamedTuple):
     is_interlaced: bool = False
 
 
-NO_VOP = Vop(Kind.NONE)
+NO_VOP = Vop(NONE)
 
 
 class Mpeg4Headers:
@@ -53,7 +54,7 @@ class Mpeg4Headers:
 
     def read(self, packet: bytes) -> Vop:
         """The packet's first picture."""
-        start = packet.find(VOP_START)
+        start = 0 if packet[:4] == VOP_START else packet.find(VOP_START)
         if start > 0:
             self._read_headers(packet[:start])
         if start < 0 or start + 4 >= len(packet) or len(packet) < EMPTY_VOP_BYTES:
@@ -67,7 +68,7 @@ class Mpeg4Headers:
         left -= self._tick_bits + 2
         if left < 0 or head >> left & 3 != 3:  # a marker, and whether it is coded
             return NO_VOP
-        if kind is Kind.BIDIRECTIONAL:
+        if kind is BIDIRECTIONAL:
             second = self._second_before + num_seconds
         else:
             self._second_before = self._second
@@ -119,6 +120,8 @@ class Mpeg4Headers:
 
 def announces_packing(data: bytes) -> bool | None:
     """Whether the DivX mark before a picture ends in `p`, which says that pictures are packed; None without a mark."""
+    if data[:4] == VOP_START:
+        return None
     start = data.find(VOP_START)
     headers = data[:start] if start >= 0 else data
     if b"DivX" not in headers:
@@ -150,23 +153,21 @@ class PackedOrder:
         second = data.find(VOP_START, first + 4) if first >= 0 else -1
         if second >= 0:
             is_alone = data.find(VOP_START, second + 4) < 0
-            holds = (
-                self._is_announced and not self._keeps_one and is_alone and _kind(data, second) is Kind.BIDIRECTIONAL
-            )
+            holds = self._is_announced and not self._keeps_one and is_alone and _kind(data, second) is BIDIRECTIONAL
             self._keeps_one = True
             return holds
         if not self._keeps_one:
             return True
-        kind = _kind(data, first) if data.find(START_CODE) == first >= 0 else Kind.NONE
-        is_empty = len(data) < EMPTY_VOP_BYTES and (kind is Kind.PREDICTED or len(data) <= UNSEEN_VOP_BYTES)
+        kind = _kind(data, first) if data.find(START_CODE) == first >= 0 else NONE
+        is_empty = len(data) < EMPTY_VOP_BYTES and (kind is PREDICTED or len(data) <= UNSEEN_VOP_BYTES)
         self._keeps_one = not is_empty
-        holds = kind is not Kind.NONE if is_empty else kind is Kind.BIDIRECTIONAL and len(data) >= EMPTY_VOP_BYTES
+        holds = kind is not NONE if is_empty else kind is BIDIRECTIONAL and len(data) >= EMPTY_VOP_BYTES
         return self._is_announced and holds
 
 
 def _kind(data: bytes, start: int) -> Kind:
     """The kind of the picture whose start code is at `start`."""
-    return KINDS[data[start + 4] >> 6] if start + 4 < len(data) else Kind.NONE
+    return KINDS[data[start + 4] >> 6] if start + 4 < len(data) else NONE
 
 
 def are_in_time(vops: Sequence[Vop], gaps: Sequence[int] = ()) -> bool:
@@ -182,7 +183,7 @@ def are_in_time(vops: Sequence[Vop], gaps: Sequence[int] = ()) -> bool:
     for position, vop in enumerate(vops):
         if position in gaps:
             before = after = None
-        if vop.kind is not Kind.BIDIRECTIONAL:
+        if vop.kind is not BIDIRECTIONAL:
             before, after, is_first = after, vop.time, True
             continue
         if vop.time is None:
@@ -208,7 +209,7 @@ def display_ranks(vops: Sequence[Vop]) -> list[int]:
     waiting: int | None = None
     rank = 0
     for position, vop in enumerate(vops):
-        if vop.kind is Kind.BIDIRECTIONAL:
+        if vop.kind is BIDIRECTIONAL:
             ranks[position] = rank
             rank += 1
             continue

@@ -34,10 +34,9 @@ def know_pictures(
     is_stamped = format_name not in UNSTAMPED_FORMATS
     if codec == "h263" and not format_name.startswith("mov"):  # FFmpeg's parser calls every picture a key frame
         return None
-    if codec == "mpeg4" and not index.is_hollow:
-        vops = vops_of(index)
-        if any(vop.kind is mpeg4.Kind.NONE for vop in vops) or not mpeg4.are_in_time(vops, index.gaps):
-            return None
+    vops = [header for header in index.header if isinstance(header, mpeg4.Vop)]
+    if any(vop.kind is mpeg4.NONE for vop in vops) or not mpeg4.are_in_time(vops, index.gaps):
+        return None
     if codec in INTRA_ONLY_CODECS:
         is_start, is_idle, is_stamped = np.ones(num_packets, bool), np.ones(num_packets, bool), False
         stamp: list[int] | None = list(range(num_packets))
@@ -46,13 +45,13 @@ def know_pictures(
         if stamp is not None and may_reorder and format_name in DECODING_TIME_FORMATS and stamp == sorted(stamp):
             return None
     else:
-        stamp = ranks_from_headers(index, format_name, codec)
+        stamp = ranks_from_headers(index, vops, format_name, codec)
     if stamp is None or all(index.is_discard):
         return None
     if codec == "h264" and not index.is_hollow:  # there, `RangeFeed` looks at the starts that are used
         is_start &= np.array([isinstance(header, h264.Picture) and header.is_clean_start for header in index.header])
     elif codec == "mpeg4" and not is_stamped:  # the key flags of AVI are unreliable for packed streams
-        is_start = np.array([vop.kind is mpeg4.Kind.INTRA for vop in vops_of(index)])
+        is_start = np.array([vop.kind is mpeg4.INTRA for vop in vops])
     elif codec == "av1":
         is_idle = np.array([header is True for header in index.header])
     is_shown = ~np.array(index.is_discard, bool)
@@ -105,16 +104,12 @@ def leads_plausibly(stamp: np.ndarray, is_key: np.ndarray) -> bool:
     return not (is_leading & (is_behind_trailing | is_too_early)).any()
 
 
-def ranks_from_headers(index: PacketIndex, format_name: str, codec: str) -> list[int] | None:
+def ranks_from_headers(index: PacketIndex, vops: list[mpeg4.Vop], format_name: str, codec: str) -> list[int] | None:
     """Places in presentation order where the container stores no times, as the codec's own headers give them."""
     if codec == "mpeg4":
-        return mpeg4.display_ranks(vops_of(index))
+        return mpeg4.display_ranks(vops)
     if codec == "h264":
         return h264.display_ranks([header for header in index.header if isinstance(header, h264.Picture)])
     if codec in IN_ORDER_CODECS and format_name == "avi":
         return list(range(len(index)))
     return None
-
-
-def vops_of(index: PacketIndex) -> list[mpeg4.Vop]:
-    return [header for header in index.header if isinstance(header, mpeg4.Vop)]
