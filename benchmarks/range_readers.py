@@ -3,7 +3,7 @@
 Asked by `ranges.py` on stdin; the storage is where the AWS variables say.
 
     -> {"url", "size_bytes", "version", "indices", "times_s", "output"}   frames as 112 x 112 RGB, into `output` (.npy)
-    <- {"wall_s", "cpu_s", "peak_bytes"}                                  or {"error"}
+    <- {"wall_s", "cpu_s", "peak_bytes", "own_bytes"}                     or {"error"}
 
 Each way is written as its users write it, and kept short: one thread, and its own resize where it has one.
 """
@@ -176,7 +176,7 @@ def measured(reader: Callable[[Wanted], np.ndarray], request: dict[str, Any]) ->
     forget_memory_peaks()
     start_cpu_s, start_s = cpu_s(), time.monotonic()
     frames = reader(wanted)
-    answer = {"wall_s": time.monotonic() - start_s, "cpu_s": cpu_s() - start_cpu_s, "peak_bytes": memory_peak_bytes()}
+    answer = {"wall_s": time.monotonic() - start_s, "cpu_s": cpu_s() - start_cpu_s, **memory_peak_bytes()}
     np.save(output, frames)
     return answer
 
@@ -207,16 +207,19 @@ def forget_memory_peaks() -> None:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def memory_peak_bytes() -> int:
-    """Sum of the peaks of resident memory; what two processes have from the same place of a file counts once."""
-    peak_kb, of_files = 0, Counter[str]()
+def memory_peak_bytes() -> dict[str, int]:
+    """Sum of the peaks of resident memory; what two processes have from the same place of a file counts once.
+
+    `own_bytes` is the sum without pages of files: of these, as many count as the kernel has mapped beside those used.
+    """
+    own_kb, of_files = 0, Counter[str]()
     for pid in processes():
         with open(f"/proc/{pid}/status") as status:
-            peak_kb += next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+            own_kb += next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
         for place, num_kb in resident_files(pid).items():
-            peak_kb -= num_kb
+            own_kb -= num_kb
             of_files[place] = max(of_files[place], num_kb)
-    return (peak_kb + of_files.total()) << 10
+    return {"peak_bytes": (own_kb + of_files.total()) << 10, "own_bytes": own_kb << 10}
 
 
 def resident_files(pid: int) -> Counter[str]:

@@ -218,16 +218,17 @@ def print_layout(bench: Bench, layout: str, children: dict[str, Child]) -> None:
     path = bucket_video(layout, seconds)
     num_bytes = path.stat().st_size
     print(f"{layout}, {bench.options.minutes} minutes of 720p H.264, {num_bytes / 1e6:.0f} MB, 16 uniform frames\n")
-    print("| | MB read | of the file | requests | CPU s | wall s | slower network: wall s | peak MB | frames right |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| | MB read | of the file | requests | CPU s | wall s | slower network: wall s | peak MB | own | right |")
+    print("|---" * 10 + "|", flush=True)
     for name, result in bench.measure(children, path, seconds).items():
         if result.error is not None:
-            print(f"| {name} | {result.error} | | | | | | | 0 of 16 |")
+            print(f"| {name} | {result.error} | | | | | | | | 0 of 16 |")
             continue
         print(
             f"| {name} | {result.median('num_bytes') / 1e6:.1f} | {result.median('num_bytes') / num_bytes:.1%} "
             f"| {result.median('num_requests'):.0f} | {result.median('cpu_s'):.2f} | {result.median('wall_s'):.2f} "
-            f"| {result.median('wall_s', 1):.2f} | {result.median('peak_bytes') / 1e6:.0f} | {result.num_right} of 16 |"
+            f"| {result.median('wall_s', 1):.2f} | {result.median('peak_bytes') / 1e6:.0f} "
+            f"| {result.median('own_bytes') / 1e6:.0f} | {result.num_right} of 16 |"
         )
     print(flush=True)
 
