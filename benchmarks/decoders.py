@@ -99,7 +99,7 @@ class NeededPackets:
             self._runs = []
             for run in plan_runs(pictures, sorted(targets)):
                 packets = []
-                for position, packet in video._feed.run(run):
+                for position, packet in video._packets(run, targets):
                     if not pictures.is_stamped:
                         packet.pts, packet.dts = int(pictures.stamp[position]), position
                     skips = video.codec in NONREF_CODECS and position not in targets

@@ -1,22 +1,28 @@
-"""AV1 headers: which temporal units refresh no reference slot, so that nothing later can refer to them.
+"""AV1 headers: which frames each frame refers to, and which temporal units hold none that another one can refer to.
 
 Source: AV1 Bitstream & Decoding Process Specification, 5.5 (sequence header), 5.9 (frame header).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vidpipe.decode.bits import BitReader
 
-SEQUENCE_HEADER, FRAME_HEADER, FRAME, REDUNDANT_FRAME_HEADER = 1, 3, 6, 7
+SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, TILE_GROUP, METADATA, FRAME, REDUNDANT_FRAME_HEADER, PADDING = (
+    *range(1, 8),
+    15,
+)
 KEY_FRAME, INTRA_ONLY_FRAME, SWITCH_FRAME = 0, 2, 3
 SELECTED_BY_FRAME = 2
+NUM_SLOTS, NUM_REFERENCES = 8, 7
+HEADER_BYTES = 64  # of a unit, all that is looked at
 
 
 @dataclass(frozen=True)
-class Sequence:
+class SequenceHeader:
     """What is needed of a sequence header to find refresh_frame_flags in a frame header."""
 
     has_frame_ids: bool
@@ -26,11 +32,38 @@ class Sequence:
     order_hint_bits: int
 
 
+class Frame(NamedTuple):
+    """What a frame header says about other frames."""
+
+    is_shown: bool
+    refreshed: int
+    """Bit i: this frame goes into reference slot i. All bits where that is not looked at."""
+    references: tuple[int, ...] | None
+    """The slots that it refers to; None where that is not looked at."""
+    is_old: bool = False
+    """Not a frame, but the order to show the one that it refers to."""
+
+
+ALL_SLOTS = (1 << NUM_SLOTS) - 1
+UNKNOWN_FRAME = Frame(False, ALL_SLOTS, None)
+
+
+class Unit(NamedTuple):
+    """An open bitstream unit: bytes `start` to before `stop` of a temporal unit, and the first ones of its payload."""
+
+    kind: int
+    start: int
+    stop: int
+    payload: bytes
+    is_plain: bool
+    """In no layer, and without bits that are reserved."""
+
+
 class Av1Headers:
     """Reads temporal units one after the other; the sequence header is remembered."""
 
     def __init__(self, extradata: bytes) -> None:
-        self._sequence: Sequence | None = None
+        self._sequence: SequenceHeader | None = None
         self._read_sequences(extradata[4:] if extradata[:1] == b"\x81" else extradata)
 
     def is_idle(self, data: bytes | memoryview) -> bool:
@@ -42,30 +75,121 @@ class Av1Headers:
 
     def _is_idle(self, data: bytes | memoryview) -> bool:
         has_frame = False
-        for kind, payload in units(data):
-            if kind == SEQUENCE_HEADER:
+        for unit in units(data):
+            if unit.kind == SEQUENCE_HEADER:
                 self._read_sequences(data)
                 return False
-            if kind in (FRAME_HEADER, FRAME, REDUNDANT_FRAME_HEADER):
-                if self._sequence is None or refreshed_slots(payload, self._sequence) != 0:
+            if unit.kind in (FRAME_HEADER, FRAME, REDUNDANT_FRAME_HEADER):
+                if self._sequence is None:
+                    return False
+                frame = read_frame(unit.payload, self._sequence)
+                if frame.refreshed or frame.is_old:  # the latter may refresh, and costs nothing
                     return False
                 has_frame = True
         return has_frame
 
     def _read_sequences(self, data: bytes | memoryview) -> None:
         try:
-            for kind, payload in units(data):
-                if kind == SEQUENCE_HEADER:
-                    self._sequence = read_sequence(payload)
+            for unit in units(data):
+                if unit.kind == SEQUENCE_HEADER:
+                    self._sequence = read_sequence(unit.payload)
         except (ValueError, IndexError):
             self._sequence = None
 
 
-def units(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
-    """(type, payload) of the open bitstream units."""
+def needed_parts(temporal_units: Sequence[bytes], wanted: Sequence[bool]) -> list[bytes]:
+    """Of temporal units from a key frame on, what has to be decoded for the wanted ones; b"" for one that has not.
+
+    A frame depends on those in the slots that its header names, and on nothing else. Of a pyramid that is a path:
+
+        shown as    0   1   2   3   4   5   6   7   8
+        refers to       0,2 0,4 2,4 0,8 4,6 4,8 6,8 0       wanted: 5     decoded: 0, 8, 4, 6, 5
+
+    A temporal unit may hold several frames, to be shown later; those that are not needed are cut out of it. Raises
+    ValueError or LookupError where the headers do not tell, or are not those of a sound stream: then all have to be
+    decoded.
+    """
+    frames = _Frames()
+    parts = [frames.add(data, is_wanted=is_wanted) for data, is_wanted in zip(temporal_units, wanted, strict=True)]
+    needed = frames.needed()
+    return [
+        b"".join(part for frame, part in of_unit if frame is None or frame in needed)
+        if any(frame in needed for frame, _ in of_unit)
+        else b""
+        for of_unit in parts
+    ]
+
+
+class _Frames:
+    """The frames of a stream from a key frame on, by their numbers, and which earlier ones each depends on."""
+
+    def __init__(self) -> None:
+        self._depends_on: list[set[int]] = []
+        self._keys = set[int]()
+        self._wanted = set[int]()
+        self._slots: dict[int, int] = {}  # the frame in each
+        self._sequence: SequenceHeader | None = None
+
+    def add(self, data: bytes, *, is_wanted: bool) -> list[tuple[int | None, bytes]]:
+        """The units of a temporal unit, and whose frame's each is."""
+        found = list(units(data))
+        if not all(unit.is_plain for unit in found) or found[-1].stop != len(data):
+            raise ValueError("units in layers, or none")
+        first = len(self._depends_on)
+        parts: list[tuple[int | None, bytes]] = []
+        shown: list[int] = []
+        for unit in found:
+            frame = None
+            if unit.kind == SEQUENCE_HEADER:
+                self._sequence = read_sequence(unit.payload)
+            elif unit.kind in (FRAME_HEADER, FRAME):
+                frame = len(self._depends_on)
+                if self._add_frame(unit.payload):
+                    shown.append(frame)
+            elif unit.kind in (TILE_GROUP, REDUNDANT_FRAME_HEADER) and len(self._depends_on) > first:
+                frame = len(self._depends_on) - 1
+            elif unit.kind not in (DELIMITER, METADATA, PADDING):
+                raise ValueError("a unit that has no place here")
+            parts.append((frame, data[unit.start : unit.stop]))
+        if len(shown) != 1:
+            raise ValueError("a temporal unit shows one frame")
+        if any(unit.kind == SEQUENCE_HEADER for unit in found):
+            self._wanted.update(range(first, len(self._depends_on)))
+        elif is_wanted:
+            self._wanted.update(shown)
+        return parts
+
+    def _add_frame(self, payload: bytes) -> bool:
+        """True for a frame that is shown."""
+        frame = read_frame(payload, self._sequence) if self._sequence is not None else UNKNOWN_FRAME
+        if frame.references is None:
+            raise ValueError("a frame that may refer to any other")
+        depends_on = {self._slots[slot] for slot in frame.references}
+        if frame.is_old and depends_on & self._keys:
+            raise ValueError("a key frame that is shown again, and goes into all slots")
+        number = len(self._depends_on)
+        self._depends_on.append(depends_on)
+        if frame.refreshed == ALL_SLOTS:
+            self._keys.add(number)
+        for slot in range(NUM_SLOTS):
+            if frame.refreshed >> slot & 1:
+                self._slots[slot] = number
+        return frame.is_shown
+
+    def needed(self) -> set[int]:
+        """The frames that have to be decoded for those that are wanted."""
+        needed = set(self._wanted)
+        for number in reversed(range(len(self._depends_on))):
+            if number in needed:
+                needed |= self._depends_on[number]
+        return needed
+
+
+def units(data: bytes | memoryview) -> Iterator[Unit]:
+    """The open bitstream units of a temporal unit."""
     position = 0
     while position < len(data):
-        header = data[position]
+        start, header = position, data[position]
         position += 2 if header & 4 else 1
         size = len(data) - position
         if header & 2:
@@ -77,11 +201,12 @@ def units(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
                 shift += 7
                 if not byte & 128:
                     break
-        yield header >> 3 & 15, bytes(data[position : position + min(size, 64)])
+        payload = bytes(data[position : position + min(size, HEADER_BYTES)])
         position += size
+        yield Unit(header >> 3 & 15, start, position, payload, not header & 0b10000101)
 
 
-def read_sequence(payload: bytes) -> Sequence | None:
+def read_sequence(payload: bytes) -> SequenceHeader | None:
     """A sequence header; None for the rare kinds whose frame headers are laid out differently."""
     reader = BitReader(payload[:64])
     reader.bits(4)  # profile, still_picture
@@ -116,18 +241,20 @@ def read_sequence(payload: bytes) -> Sequence | None:
     if screen_content_tools and not reader.flag():
         integer_mv = reader.bits(1)
     order_hint_bits = reader.bits(3) + 1 if has_order_hint else 0
-    return Sequence(has_frame_ids, frame_id_bits, screen_content_tools, integer_mv, order_hint_bits)
+    return SequenceHeader(has_frame_ids, frame_id_bits, screen_content_tools, integer_mv, order_hint_bits)
 
 
-def refreshed_slots(payload: bytes, sequence: Sequence) -> int:
-    """refresh_frame_flags of a frame header; not 0 for everything that has to be fed in any case."""
-    reader = BitReader(payload[:32])
-    if reader.flag():  # show_existing_frame: may refresh, and costs nothing
-        return 255
+def read_frame(payload: bytes, sequence: SequenceHeader) -> Frame:
+    """A frame header as far as it names other frames; raises ValueError for one that ends before."""
+    reader = BitReader(payload)
+    if reader.flag():  # show_existing_frame
+        return Frame(True, 0, (reader.bits(3),), is_old=True)
     kind = reader.bits(2)
     is_shown = reader.flag()
+    if kind == KEY_FRAME and is_shown:
+        return Frame(True, ALL_SLOTS, ())
     if kind in (KEY_FRAME, SWITCH_FRAME):
-        return 255
+        return UNKNOWN_FRAME
     if not is_shown:
         reader.bits(1)  # showable_frame
     error_resilient = reader.flag()
@@ -143,4 +270,10 @@ def refreshed_slots(payload: bytes, sequence: Sequence) -> int:
     reader.bits(sequence.order_hint_bits)
     if kind != INTRA_ONLY_FRAME and not error_resilient:
         reader.bits(3)  # primary_ref_frame
-    return reader.bits(8)
+    refreshed = reader.bits(NUM_SLOTS)
+    if kind == INTRA_ONLY_FRAME:
+        return Frame(is_shown, refreshed, ())
+    if error_resilient or sequence.has_frame_ids or (sequence.order_hint_bits and reader.flag()):
+        return Frame(is_shown, refreshed, None)  # more stands before the references, or something else instead
+    slots = reader.bits(3 * NUM_REFERENCES)
+    return Frame(is_shown, refreshed, tuple(slots >> 3 * place & 7 for place in range(NUM_REFERENCES)))

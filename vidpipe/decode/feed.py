@@ -39,7 +39,7 @@ class Feed:
     def close(self) -> None:
         self.container.close()
 
-    def plan(self, runs: Sequence[Run], targets: set[int]) -> None:
+    def plan(self, runs: Sequence[Run]) -> None:
         """Nothing to prepare: the file is here."""
 
     def whole(self) -> Iterator[tuple[int, av.Packet]]:

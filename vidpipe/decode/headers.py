@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import av
 
-from vidpipe.decode.av1 import Av1Headers
 from vidpipe.decode.h264 import H264Headers, Picture
 from vidpipe.decode.mpeg4 import Mpeg4Headers, Vop
 
-# H.264: the picture's header; MPEG-4: its kind and time; AV1: whether nothing can refer to it.
-Header = Picture | Vop | bool | None
+# H.264: the picture's header; MPEG-4: its kind and time.
+Header = Picture | Vop | None
 
 # Containers that store no presentation times: AVI and bare streams.
 UNSTAMPED_FORMATS = frozenset(["avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "mjpeg", "ivf", "dv"])
@@ -24,9 +23,6 @@ def header_reader(codec: str, format_name: str, extradata: bytes) -> Callable[[a
         h264 = H264Headers(extradata)
         # With timestamps, only key frames are of interest: not all of them start clean.
         return lambda packet: None if is_stamped and not packet.is_keyframe else h264.read(bytes(packet))
-    if codec == "av1":
-        av1 = Av1Headers(extradata)
-        return lambda packet: not packet.is_keyframe and av1.is_idle(memoryview(packet))
     if codec == "mpeg4":
         mpeg4 = Mpeg4Headers(extradata)
         return lambda packet: mpeg4.read(bytes(packet))

@@ -52,8 +52,6 @@ def know_pictures(
         is_start &= np.array([isinstance(header, h264.Picture) and header.is_clean_start for header in index.header])
     elif codec == "mpeg4" and not is_stamped:  # the key flags of AVI are unreliable for packed streams
         is_start = np.array([vop.kind is mpeg4.INTRA for vop in vops])
-    elif codec == "av1":
-        is_idle = np.array([header is True for header in index.header])
     is_shown = ~np.array(index.is_discard, bool)
     if min(np.array(stamp)[is_shown]) < stamp[0]:  # leading pictures of which nobody knows whether they are shown
         return None

@@ -22,6 +22,7 @@ from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.plan import Pictures, Run, damaged, frame_costs, plan_runs
 from vidpipe.decode.resize import Resizer
 from vidpipe.decode.skipping import SKIP_CHECKS, checked
+from vidpipe.decode.trimming import trimmed
 from vidpipe.errors import DecodeError
 from vidpipe.spec import ClipSpec
 
@@ -131,7 +132,7 @@ class PyavVideo:
         stamp = next(remaining, None)
         targets = set(positions.tolist())
         runs = plan_runs(pictures, sorted(targets))
-        self._feed.plan(runs, targets)
+        self._feed.plan(runs)
         for run in runs:
             self._damage = []
             shown = None
@@ -222,7 +223,7 @@ class PyavVideo:
         """The pictures of one run; those that are not wanted may be missing."""
         skips = self.codec in NONREF_CODECS
         is_begun, skips_now = False, None
-        packets = checked(self._feed.run(run), self._skip_check, run, pictures, self._feed.index)
+        packets = checked(self._packets(run, targets), self._skip_check, run, pictures, self._feed.index)
         while batch := list(islice(packets, BATCH_PACKETS)):
             if not is_begun:  # a file that is read again has a decoder of its own
                 self._begin()
@@ -239,6 +240,13 @@ class PyavVideo:
         if skips_now:
             self._feed.stream.codec_context.skip_frame = "DEFAULT"
         yield from self._decode(None, run.stop)
+
+    def _packets(self, run: Run, targets: set[int]) -> Iterator[tuple[int, av.Packet]]:
+        """(position, packet) to feed for one run."""
+        packets = self._feed.run(run)
+        if self.codec != "av1":
+            return packets
+        return trimmed(packets, targets, self._feed.stream.codec_context.extradata or b"")
 
     def _begin(self) -> None:
         """Make the decoder ready for packets that do not continue the last ones."""

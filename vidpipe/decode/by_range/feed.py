@@ -44,14 +44,13 @@ class RangeFeed:
             self.container.close()
             raise
         self._runs: Sequence[Run] = ()
-        self._targets: set[int] = set()
 
     def close(self) -> None:
         self.container.close()
 
-    def plan(self, runs: Sequence[Run], targets: set[int]) -> None:
-        """Say which runs come, and the positions of the wanted pictures, so that they are fetched many at a time."""
-        self._runs, self._targets = runs, targets
+    def plan(self, runs: Sequence[Run]) -> None:
+        """Say which runs come, so that they are fetched many at a time."""
+        self._runs = runs
         if any(run.start < gap < run.stop for run in runs for gap in self.index.gaps):
             raise IndexMismatch("a wanted picture needs packets that were left out")
 
@@ -66,9 +65,7 @@ class RangeFeed:
             header = self._read_header(packet)
             if position == run.start > 0 and isinstance(header, Picture) and not header.is_clean_start:
                 raise IndexMismatch(f"decoding cannot start at the key frame of packet {position}")
-            is_idle = header is True  # AV1
-            if not is_idle or position in self._targets:
-                yield position, packet
+            yield position, packet
 
     def whole(self) -> Iterator[tuple[int, av.Packet]]:
         raise IndexMismatch("the pictures of this file have to be counted")
