@@ -19,6 +19,8 @@ KEY_FRAME, INTRA_ONLY_FRAME, SWITCH_FRAME = 0, 2, 3
 SELECTED_BY_FRAME = 2
 NUM_SLOTS, NUM_REFERENCES = 8, 7
 HEADER_BYTES = 64  # of a unit, all that is looked at
+NOTHING = -1
+FRAME_BYTES = 16  # of a frame header
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Frames:
         self._depends_on: list[set[int]] = []
         self._keys = set[int]()
         self._wanted = set[int]()
-        self._slots: dict[int, int] = {}  # the frame in each
+        self._slots = [NOTHING] * NUM_SLOTS  # the frame in each
         self._sequence: SequenceHeader | None = None
 
     def add(self, data: bytes, *, is_wanted: bool) -> list[tuple[int | None, bytes]]:
@@ -165,15 +167,17 @@ class _Frames:
         if frame.references is None:
             raise ValueError("a frame that may refer to any other")
         depends_on = {self._slots[slot] for slot in frame.references}
+        if NOTHING in depends_on:
+            raise ValueError("a frame that refers to nothing")
         if frame.is_old and depends_on & self._keys:
             raise ValueError("a key frame that is shown again, and goes into all slots")
         number = len(self._depends_on)
         self._depends_on.append(depends_on)
         if frame.refreshed == ALL_SLOTS:
             self._keys.add(number)
-        for slot in range(NUM_SLOTS):
-            if frame.refreshed >> slot & 1:
-                self._slots[slot] = number
+            self._slots = [number] * NUM_SLOTS
+        elif frame.refreshed:
+            self._slots = [number if frame.refreshed >> slot & 1 else old for slot, old in enumerate(self._slots)]
         return frame.is_shown
 
     def needed(self) -> set[int]:
@@ -246,19 +250,17 @@ def read_sequence(payload: bytes) -> SequenceHeader | None:
 
 def read_frame(payload: bytes, sequence: SequenceHeader) -> Frame:
     """A frame header as far as it names other frames; raises ValueError for one that ends before."""
-    reader = BitReader(payload)
-    if reader.flag():  # show_existing_frame
-        return Frame(True, 0, (reader.bits(3),), is_old=True)
-    kind = reader.bits(2)
-    is_shown = reader.flag()
+    reader = BitReader(payload[:FRAME_BYTES])
+    head = reader.bits(4)
+    if head & 8:  # show_existing_frame
+        return Frame(True, 0, (head & 7,), is_old=True)
+    kind, is_shown = head >> 1, bool(head & 1)
     if kind == KEY_FRAME and is_shown:
         return Frame(True, ALL_SLOTS, ())
     if kind in (KEY_FRAME, SWITCH_FRAME):
         return UNKNOWN_FRAME
-    if not is_shown:
-        reader.bits(1)  # showable_frame
-    error_resilient = reader.flag()
-    reader.bits(1)  # disable_cdf_update
+    flags = reader.bits(2 if is_shown else 3)  # showable_frame, error_resilient_mode, disable_cdf_update
+    error_resilient = bool(flags & 2)
     tools = sequence.screen_content_tools
     if tools == SELECTED_BY_FRAME:
         tools = reader.bits(1)
@@ -266,14 +268,12 @@ def read_frame(payload: bytes, sequence: SequenceHeader) -> Frame:
         reader.bits(1)
     if sequence.has_frame_ids:
         reader.bits(sequence.frame_id_bits)
-    reader.bits(1)  # frame_size_override
-    reader.bits(sequence.order_hint_bits)
-    if kind != INTRA_ONLY_FRAME and not error_resilient:
-        reader.bits(3)  # primary_ref_frame
+    has_primary = kind != INTRA_ONLY_FRAME and not error_resilient
+    reader.bits(1 + sequence.order_hint_bits + 3 * has_primary)  # frame_size_override, order_hint, primary_ref_frame
     refreshed = reader.bits(NUM_SLOTS)
     if kind == INTRA_ONLY_FRAME:
         return Frame(is_shown, refreshed, ())
     if error_resilient or sequence.has_frame_ids or (sequence.order_hint_bits and reader.flag()):
         return Frame(is_shown, refreshed, None)  # more stands before the references, or something else instead
     slots = reader.bits(3 * NUM_REFERENCES)
-    return Frame(is_shown, refreshed, tuple(slots >> 3 * place & 7 for place in range(NUM_REFERENCES)))
+    return Frame(is_shown, refreshed, tuple([slots >> place & 7 for place in range(0, 3 * NUM_REFERENCES, 3)]))
