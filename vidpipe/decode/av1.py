@@ -99,7 +99,7 @@ class Av1Headers:
             self._sequence = None
 
 
-def needed_parts(temporal_units: Sequence[bytes], wanted: Sequence[bool]) -> list[bytes]:
+def needed_parts(temporal_units: Sequence[bytes | memoryview], wanted: Sequence[bool]) -> list[bytes]:
     """Of temporal units from a key frame on, what has to be decoded for the wanted ones; b"" for one that has not.
 
     A frame depends on those in the slots that its header names, and on nothing else. Of a pyramid that is a path:
@@ -132,13 +132,13 @@ class _Frames:
         self._slots = [NOTHING] * NUM_SLOTS  # the frame in each
         self._sequence: SequenceHeader | None = None
 
-    def add(self, data: bytes, *, is_wanted: bool) -> list[tuple[int | None, bytes]]:
+    def add(self, data: bytes | memoryview, *, is_wanted: bool) -> list[tuple[int | None, bytes | memoryview]]:
         """The units of a temporal unit, and whose frame's each is."""
         found = list(units(data))
         if not all(unit.is_plain for unit in found) or found[-1].stop != len(data):
             raise ValueError("units in layers, or none")
         first = len(self._depends_on)
-        parts: list[tuple[int | None, bytes]] = []
+        parts: list[tuple[int | None, bytes | memoryview]] = []
         shown: list[int] = []
         for unit in found:
             frame = None

@@ -1,8 +1,8 @@
 """The exact decoder: frame i is the i-th frame that a full sequential FFmpeg decode shows, bit for bit.
 
 What need not be decoded is not: groups of pictures without a wanted one, what follows the last wanted one, and inside a
-group the pictures that no other one refers to. Where the packets do not tell which pictures there are, the pictures are
-counted by decoding them all.
+group the pictures that no other one refers to, or of AV1 all that no wanted one depends on. Where the packets do not
+tell which pictures there are, the pictures are counted by decoding them all.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from itertools import chain
 import av
 
 from vidpipe.decode.av1 import Av1Headers, needed_parts
-from vidpipe.decode.packets import HOLD_BYTES
+
+HOLD_BYTES = 32 << 20  # of a run, to be looked at before the first packet is decoded
 
 
 def trimmed(
@@ -27,7 +28,7 @@ def trimmed(
             yield from _without_idle(chain(held, packets), targets, extradata)
             return
     try:
-        parts = needed_parts([bytes(packet) for _, packet in held], [position in targets for position, _ in held])
+        parts = needed_parts([memoryview(packet) for _, packet in held], [position in targets for position, _ in held])
     except (ValueError, LookupError):
         yield from _without_idle(held, targets, extradata)
         return
