@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from vidpipe.decode.by_range.file import BinaryFile, RangeFile, Source, opened, size_of
 from vidpipe.decode.h264 import H264Headers
+from vidpipe.decode.packets import PacketIndex
 from vidpipe.errors import DecodeError
 
 SAFE_FORMATS = (
@@ -122,6 +123,20 @@ def _after_tag(file: BinaryFile) -> bytes:
         return start
     file.seek(10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(start[6:10]))))
     return file.read(1024) or start
+
+
+def check_whole(source: Source, index: PacketIndex) -> None:
+    """Raise DecodeError when the file has no packets, or fewer than it says."""
+    if is_cut_short(source):
+        raise DecodeError("truncated", f"the file ends before its content does; it has {len(index)} packets")
+    if isinstance(source, str) and lacks_fragments(source):
+        raise DecodeError(
+            "corrupt", f"the fragments break off before the index at the file's end; {len(index)} packets"
+        )
+    if index.read_error:
+        raise DecodeError("corrupt", f"the container breaks off after {len(index)} packets: {index.read_error}")
+    if not len(index):
+        raise DecodeError("corrupt", "the video stream has no packets")
 
 
 def is_cut_short(source: Source) -> bool:

@@ -15,9 +15,9 @@ import numpy as np
 
 from vidpipe.decode.by_range.feed import RangeFeed
 from vidpipe.decode.by_range.file import RangeFile, Source
-from vidpipe.decode.container import is_cut_short, lacks_fragments
+from vidpipe.decode.container import check_whole
 from vidpipe.decode.feed import Feed
-from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, PacketIndex, is_packed
+from vidpipe.decode.packets import HOLD_BYTES, IndexMismatch, is_packed
 from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.plan import Pictures, Run, damaged, frame_costs, plan_runs
 from vidpipe.decode.resize import Resizer
@@ -289,17 +289,3 @@ class PyavVideo:
                 raise IndexMismatch("the file is read whole to see what is there of it") from None
             return True
         return False
-
-
-def check_whole(source: Source, index: PacketIndex) -> None:
-    """Raise DecodeError when the file has no packets, or fewer than it says."""
-    if is_cut_short(source):
-        raise DecodeError("truncated", f"the file ends before its content does; it has {len(index)} packets")
-    if isinstance(source, str) and lacks_fragments(source):
-        raise DecodeError(
-            "corrupt", f"the fragments break off before the index at the file's end; {len(index)} packets"
-        )
-    if index.read_error:
-        raise DecodeError("corrupt", f"the container breaks off after {len(index)} packets: {index.read_error}")
-    if not len(index):
-        raise DecodeError("corrupt", "the video stream has no packets")
