@@ -11,15 +11,13 @@ from typing import NamedTuple
 
 from vidpipe.decode.bits import BitReader
 
-SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, TILE_GROUP, METADATA, FRAME, REDUNDANT_FRAME_HEADER, PADDING = (
-    *range(1, 8),
-    15,
-)
+SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, TILE_GROUP, METADATA, FRAME, REDUNDANT_FRAME_HEADER = range(1, 8)
+PADDING = 15
 KEY_FRAME, INTRA_ONLY_FRAME, SWITCH_FRAME = 0, 2, 3
 SELECTED_BY_FRAME = 2
 NUM_SLOTS, NUM_REFERENCES = 8, 7
 HEADER_BYTES = 64  # of a unit, all that is looked at
-NOTHING = -1
+NOTHING = -1  # in a slot
 FRAME_BYTES = 16  # of a frame header
 
 

@@ -64,8 +64,8 @@ def plan_runs(pictures: Pictures, targets: list[int]) -> list[Run]:
 def frame_costs(pictures: Pictures) -> np.ndarray:
     """How many packets are fed for each frame when nothing else is wanted; int64, in presentation order.
 
-    Idle ones count, although they are left out: of a file that is read by ranges nobody knows yet which these are, and
-    the same frames shall be the cheap ones.
+    Those that are left out since nothing wanted depends on them (idle ones, and of AV1 others) count all the same: of a
+    file that is read by ranges nobody knows yet which these are, and the same frames shall be the cheap ones.
     """
     stamp, starts = pictures.stamp, np.flatnonzero(pictures.is_start)
     num_packets = len(stamp)
