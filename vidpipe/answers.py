@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vidpipe.errors import UsageError
 from vidpipe.metrics.answers import NOT_LISTED, Answers
 from vidpipe.metrics.by_class import UNKNOWN
 
@@ -129,14 +130,14 @@ def group_codes(group: pa.ChunkedArray) -> np.ndarray | None:
 def choose_split(manifest: pa.Table, split: str | None) -> tuple[str, pa.Table]:
     """The videos of a split and its name: the one that is asked for, else test, else val, else all.
 
-    Raises ValueError when the manifest has no video in it.
+    Raises UsageError when the manifest has no video in it.
     """
     names = pc.unique(manifest["split"]).to_pylist()
     chosen = split or next((name for name in ("test", "val") if name in names), "all")
     videos = manifest if chosen == "all" else manifest.filter(pc.fill_null(pc.equal(manifest["split"], chosen), False))
     if not len(videos):
         have = ", ".join(sorted(str(name) for name in names if name is not None)) or "none"
-        raise ValueError(
+        raise UsageError(
             f"the manifest has no video in split {chosen} (its splits: {have}); name one of them with --split, "
             "or all videos with --split all"
         )

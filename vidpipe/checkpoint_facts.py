@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
@@ -41,15 +42,15 @@ class CheckpointFacts:
         height, width = self.size
         object.__setattr__(self, "size", (height, width))
         if len(set(self.labels)) != len(self.labels) or not self.labels:
-            raise ValueError(f"labels must be one or more, each once, got {list(self.labels)}")
+            raise UsageError(f"labels must be one or more, each once, got {list(self.labels)}")
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+            raise UsageError(f"temperature must be above 0, got {self.temperature}")
 
     def check_labels(self, labels: Iterable[str]) -> None:
-        """Raise ValueError when the checkpoint cannot know some of these labels."""
+        """Raise UsageError when the checkpoint cannot know some of these labels."""
         unknown = sorted(set(labels) - set(self.labels))
         if unknown:
-            raise ValueError(
+            raise UsageError(
                 f"the checkpoint was trained on {len(self.labels)} labels ({_some(self.labels)}), and not on "
                 f"{_some(unknown)}; choose a checkpoint of the same labels, or train one"
             )
@@ -73,24 +74,24 @@ def facts_to_json(facts: CheckpointFacts, model_input: ModelInput, sha256: dict[
 
 
 def facts_from_json(text: bytes, url: str) -> tuple[CheckpointFacts, ModelInput, dict[str, str]]:
-    """The facts, what the model wants to see, and the sha256 of the files. Raises ValueError for what is not ours."""
+    """The facts, what the model wants to see, and the sha256 of the files. Raises UsageError for what is not ours."""
     try:
         content = json.loads(text)
         written, stated = content.pop("format"), content.pop("checkpoint_id")
         sha256, seen = content.pop("sha256"), content.pop("input")
         if written != FORMAT:
-            raise ValueError(f"format {written} is not {FORMAT}")
+            raise UsageError(f"format {written} is not {FORMAT}")
         model_input = ModelInput(**{**seen, "mean": tuple(seen["mean"]), "std": tuple(seen["std"])})
         for name, kind in (("model", ModelSpec), ("clip", ClipSpec), ("views", ViewSpec)):
             content[name] = kind(**content[name])
         facts = CheckpointFacts(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
+        raise UsageError(
             f"{url} is not a checkpoint.json of this version of vidpipe ({error}); "
             "use the version that wrote it (its `versions`), or train again"
         ) from error
     if stated != checkpoint_id(facts, sha256):
-        raise ValueError(
+        raise UsageError(
             f"{url} was changed after it was written (checkpoint_id {stated} is not its content's "
             f"{checkpoint_id(facts, sha256)}); take the file as it was written, or train again"
         )

@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar, get_args, get_type_hints
 
 import tyro
 
-from vidpipe.errors import FailureRateError, OutputInUseError
+from vidpipe.errors import FailureRateError, OutputInUseError, UsageError
 from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
@@ -50,7 +50,7 @@ def parse(config_class: type[Config]) -> Config:
     try:
         check_no_secrets(sys.argv[1:])
         return tyro.cli(config_class, description=config_class.__doc__)
-    except ValueError as error:
+    except UsageError as error:
         fail(error, config_class)
 
 
@@ -58,7 +58,7 @@ def check_no_secrets(arguments: list[str]) -> None:
     """A command line is seen by every user of the machine, kept by Ray with the job, and written to run.json."""
     for argument in arguments:
         if holds_secret(argument.partition("=")[2] if argument.startswith("--") else argument):
-            raise ValueError(
+            raise UsageError(
                 f"{argument} holds a password or a signature, and a command line is no place for one; name the object "
                 "itself (s3://bucket/key) with credentials in the environment, or copy it to this machine first"
             )
@@ -79,14 +79,14 @@ def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
     except KeyboardInterrupt:
         say("interrupted: what is recorded stays; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
-    except ValueError as error:
-        if type(error).__module__.startswith("ray."):  # a worker's ValueError is no mistake of the user's
+    except UsageError as error:
+        if type(error).__module__.startswith("ray."):  # what a worker raises is no mistake of the user's
             raise
         fail(error, type(config))
     sys.exit(0)
 
 
-def fail(error: ValueError, config_class: type) -> NoReturn:
+def fail(error: UsageError, config_class: type) -> NoReturn:
     say(f"error: {with_flags(str(error), config_class)}", file=sys.stderr)
     sys.exit(2)
 
@@ -151,7 +151,7 @@ def connect_ray() -> None:
 
 
 def check_address(address: str) -> None:
-    """Raise ValueError for a host:port at which nobody answers: ray.init would try for ever."""
+    """Raise UsageError for a host:port at which nobody answers: ray.init would try for ever."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     deadline_s = time.monotonic() + ANSWER_LIMIT_S
     while colon and port.isdigit():
@@ -160,7 +160,7 @@ def check_address(address: str) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline_s:
-                raise ValueError(
+                raise UsageError(
                     f"no Ray answers at RAY_ADDRESS={address} ({error}); start it, give the address of one that runs, "
                     "or unset RAY_ADDRESS for a Ray on this machine"
                 ) from error

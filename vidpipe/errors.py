@@ -1,4 +1,4 @@
-"""The one error of a bad video. Everything a user did wrong is a ValueError; everything else flies."""
+"""The user's mistake is a `UsageError`, a bad video a `DecodeError`; everything else propagates with its traceback."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ class DecodeError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return DecodeError, (self.code, str(self))
+
+
+class UsageError(ValueError):
+    """The command cannot work as given; the message says the value, the rule and the way out. Exit code 2.
+
+    A ValueError that is none, of numpy, of pyarrow or of a bug, propagates with its traceback.
+    """
 
 
 class FailureRateError(Exception):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vidpipe.errors import UsageError
 from vidpipe.journal import Journal, read_schema, table_files
 from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
@@ -161,7 +162,7 @@ class Ledger:
         made_with = spec_of(read_schema(join(self._journal.folder, names[-1])))
         differences = made_with.differences(spec)
         if differences:
-            raise ValueError(
+            raise UsageError(
                 f"{self.output} holds clips made with other settings ({'; '.join(differences)}); "
                 "give the same flags as then, or another --output"
             )
@@ -177,7 +178,7 @@ def open_ledger(output: str) -> Ledger:
     """The ledger of an output that is there; ValueError when there is none."""
     names = table_files(join(output, "status"))
     if not names:
-        raise ValueError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
+        raise UsageError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
     return Ledger(output, spec_of(read_schema(join(output, "status", names[-1]))))
 
 
@@ -186,7 +187,7 @@ def check_file_names(names: pa.ChunkedArray, source: str) -> None:
     odd = pc.drop_null(pc.unique(names))
     odd = odd.filter(pc.invert(pc.match_substring_regex(odd, r"^[\w-][\w.-]*$")))
     if len(odd):
-        raise ValueError(
+        raise UsageError(
             f"{source} names a part {odd[0].as_py()!r}, which is no file of clips/; this table was not written by "
             "vidpipe, or was changed: preprocess to another output"
         )

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from vidpipe.errors import UsageError
+
 ModelName = Literal["frame_vote", "cnn_rnn", "conv3d", "transformer"]
 
 DEFAULT_BACKBONES = {"frame_vote": "resnet18", "cnn_rnn": "resnet18", "conv3d": "r3d_18", "transformer": "videomae"}
@@ -59,19 +61,19 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if self.model not in DEFAULT_BACKBONES:
-            raise ValueError(f"model must be one of {', '.join(DEFAULT_BACKBONES)}, got {self.model!r}")
+            raise UsageError(f"model must be one of {', '.join(DEFAULT_BACKBONES)}, got {self.model!r}")
         # JSON has lists only; equal specs must be equal.
         for name in ("mlp_sizes", "model_config"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         defaults = {field.name: field.default for field in fields(self)}
         for name, models in USED_BY.items():
             if self.model not in models and getattr(self, name) != defaults[name]:
-                raise ValueError(
+                raise UsageError(
                     f"{name} is for model {' or '.join(models)}, not {self.model}; "
                     f"drop it, or choose --model {models[0]}"
                 )
         if self.head != "mlp" and self.mlp_sizes != defaults["mlp_sizes"]:
-            raise ValueError("mlp_sizes is for head mlp, not linear; drop it, or choose --head mlp")
+            raise UsageError("mlp_sizes is for head mlp, not linear; drop it, or choose --head mlp")
         if self.backbone is None:
             object.__setattr__(self, "backbone", DEFAULT_BACKBONES[self.model])
         self._check()
@@ -79,22 +81,22 @@ class ModelSpec:
     def _check(self) -> None:
         for name, choices in (("head", ("linear", "mlp")), ("join", ("mean", "vote")), ("rnn", ("lstm", "gru"))):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not self.backbone:
-            raise ValueError("backbone must not be empty; leave it out for the default of the model")
+            raise UsageError("backbone must not be empty; leave it out for the default of the model")
         if not self.mlp_sizes or min(self.mlp_sizes) < 1:
-            raise ValueError(f"mlp_sizes must be one or more sizes of 1 or above, got {list(self.mlp_sizes)}")
+            raise UsageError(f"mlp_sizes must be one or more sizes of 1 or above, got {list(self.mlp_sizes)}")
         for name in ("rnn_layers", "rnn_hidden"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or above, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be 1 or above, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+            raise UsageError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         if not self.weights:
-            raise ValueError("weights must be none, default, a torchvision name or a file, got nothing")
+            raise UsageError("weights must be none, default, a torchvision name or a file, got nothing")
         if "/" in self.weights and not self.weights_are_a_file:
-            raise ValueError(f"weights must be a file that ends in {', '.join(WEIGHTS_SUFFIXES)}, got {self.weights}")
+            raise UsageError(f"weights must be a file that ends in {', '.join(WEIGHTS_SUFFIXES)}, got {self.weights}")
         if self.model == "transformer" and self.weights not in ("none", "default") and not self.weights_are_a_file:
-            raise ValueError(
+            raise UsageError(
                 f"weights of a transformer must be none, default or a file ({', '.join(WEIGHTS_SUFFIXES)}), "
                 f"got {self.weights}; choose others of the hub with --backbone NAME"
             )
@@ -111,7 +113,7 @@ class ModelSpec:
         for text in self.model_config:
             name, equals, value = text.partition("=")
             if not name or not equals:
-                raise ValueError(f"model_config must be NAME=VALUE such as hidden_size=64, got {text!r}")
+                raise UsageError(f"model_config must be NAME=VALUE such as hidden_size=64, got {text!r}")
             try:
                 changes[name] = json.loads(value)
             except json.JSONDecodeError:
@@ -144,21 +146,21 @@ class ModelInput:
     """Pixels that height and width must have at least, where any size is good."""
 
     def check(self, num_frames: int, height: int, width: int) -> None:
-        """Raise ValueError when a model cannot take clips of this many frames of this size, or not as it was made."""
+        """Raise UsageError when a model cannot take clips of this many frames of this size, or not as it was made."""
         wanted = self.num_frames or self.min_frames
         if num_frames < wanted:
             least = "exactly" if self.num_frames else "at least"
-            raise ValueError(
+            raise UsageError(
                 f"the model takes {least} {wanted} frames a clip, these clips have {num_frames}; "
                 f"preprocess with --num-frames {wanted}, or choose another --backbone"
             )
         if not self.any_size and (height, width) != (self.height, self.width):
-            raise ValueError(
+            raise UsageError(
                 f"the model takes frames of {self.height}x{self.width} pixels only, got {height}x{width}; "
                 f"choose that size, or another --backbone"
             )
         if min(height, width) < self.min_side:
-            raise ValueError(
+            raise UsageError(
                 f"the model takes frames of {self.min_side} pixels a side or more, got {height}x{width}; "
                 f"preprocess with a larger --size, or choose another --backbone"
             )

@@ -12,16 +12,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vidpipe.errors import UsageError
+
 
 def open_parquet(file: Any, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """An open file's tables; raises ValueError, see `check_plain`."""
+    """An open file's tables; raises UsageError, see `check_plain`."""
     source = pq.ParquetFile(file, metadata=metadata)
     check_plain(source.schema_arrow)
     return source
 
 
 def read_parquet(data: pa.Buffer, columns: list[str] | None = None) -> pa.Table:
-    """The table in a buffer; raises ValueError, see `check_plain`."""
+    """The table in a buffer; raises UsageError, see `check_plain`."""
     table = pq.read_table(pa.BufferReader(data), columns=columns)
     check_plain(table.schema)
     return table
@@ -35,7 +37,7 @@ def check_plain(schema: pa.Schema) -> None:
     for field in schema:
         for kind in _kinds(field.type):
             if isinstance(kind, pa.ExtensionType):
-                raise ValueError(
+                raise UsageError(
                     f"column {field.name} is of the type {kind.extension_name}, whose values may run code when they "
                     "are read; write the table again with plain columns (text, numbers, lists)"
                 )

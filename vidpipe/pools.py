@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vidpipe.errors import UsageError
+
 CPUS_AN_ACTOR = 4
 SHARE = 0.5  # of a CPU, that a decoder asks for where they share
 THREAD_SHARE = 0.49  # that each thread of a model asks for: another number, or Ray Data would fuse the two
@@ -27,11 +29,11 @@ class Pools:
 def fit_pools(
     num_cpus: int, num_gpus: int, node_cpus: int, *, num_actors: int | None, num_workers: int | None, on_gpu: bool
 ) -> Pools:
-    """Of a cluster whose largest node has `node_cpus`. Raises ValueError for numbers with which nothing would move."""
+    """Of a cluster whose largest node has `node_cpus`. Raises UsageError for numbers with which nothing would move."""
     if on_gpu:
         actors = num_actors or num_gpus
         if actors > num_gpus:
-            raise ValueError(
+            raise UsageError(
                 f"num_actors {actors} is more than the {num_gpus} GPUs of the cluster, a model takes one; "
                 "give fewer, or leave it out"
             )
@@ -43,7 +45,7 @@ def fit_pools(
         num_threads = max(min(num_cpus // actors, node_cpus), 1)
         pools = Pools(actors, num_threads, THREAD_SHARE * num_threads, 0, num_workers or num_cpus, SHARE)
     if pools.num_actors * pools.actor_cpus + pools.worker_cpus > num_cpus:
-        raise ValueError(
+        raise UsageError(
             f"num_actors {actors} leaves no CPU to decode with: {actors} models ask for "
             f"{pools.num_actors * pools.actor_cpus:g} of {num_cpus} CPUs; give {max(2 * num_cpus - 1, 1)} or fewer"
         )

@@ -8,6 +8,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from vidpipe.errors import UsageError
+
 SamplingMode = Literal["uniform", "dense", "fps", "windows"]
 
 # The fields a sampling mode uses, with their defaults; the others stay None, so that equal clips have equal specs.
@@ -69,13 +71,13 @@ class ClipSpec:
     def __post_init__(self) -> None:
         used = SAMPLING_FIELDS.get(self.sampling)
         if used is None:
-            raise ValueError(f"sampling must be one of {', '.join(SAMPLING_FIELDS)}, got {self.sampling!r}")
+            raise UsageError(f"sampling must be one of {', '.join(SAMPLING_FIELDS)}, got {self.sampling!r}")
         for name in ("num_frames", "frame_stride", "num_clips", "seed", "rate_fps", "window_s", "hop_s"):
             value = getattr(self, name)
             if name not in used:
                 if value is not None:
                     modes = " or ".join(mode for mode, names in SAMPLING_FIELDS.items() if name in names)
-                    raise ValueError(
+                    raise UsageError(
                         f"{name} is for sampling {modes}, not {self.sampling}; drop it, or choose --sampling {modes}"
                     )
             elif value is None:
@@ -96,13 +98,13 @@ class ClipSpec:
         for name in ("num_frames", "frame_stride", "num_clips", "rate_fps", "window_s", "hop_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be above 0, got {value}")
+                raise UsageError(f"{name} must be above 0, got {value}")
         if self.seed is not None and self.seed < 0:
-            raise ValueError(f"seed must be 0 or above, got {self.seed}")
+            raise UsageError(f"seed must be 0 or above, got {self.seed}")
         if self.encoding == "raw" and self.jpeg_quality is not None:
-            raise ValueError("jpeg_quality is for encoding jpeg, not raw; drop it, or choose --encoding jpeg")
+            raise UsageError("jpeg_quality is for encoding jpeg, not raw; drop it, or choose --encoding jpeg")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}")
+            raise UsageError(f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}")
         for name, choices in (
             ("resize", ("crop", "squash", "letterbox")),
             ("color", ("rgb", "gray")),
@@ -111,30 +113,30 @@ class ClipSpec:
             ("on_damage", ("fail", "keep")),
         ):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", self.size):
-            raise ValueError(f"size must be pixels such as 112, or HEIGHTxWIDTH such as 128x171, got {self.size!r}")
+            raise UsageError(f"size must be pixels such as 112, or HEIGHTxWIDTH such as 128x171, got {self.size!r}")
         if not all(1 <= side <= MAX_SIDE_PX for side in (self.height, self.width)):
-            raise ValueError(f"size must be from 1 to {MAX_SIDE_PX} pixels a side, got {self.size!r}")
+            raise UsageError(f"size must be from 1 to {MAX_SIDE_PX} pixels a side, got {self.size!r}")
         self._check_inexact()
         if self.num_bytes_raw > 1 << 30:
-            raise ValueError(
+            raise UsageError(
                 f"a clip of shape {self.shape} takes {self.num_bytes_raw / 2**30:.1f} GiB, the limit is 1 GiB; "
                 "take fewer frames or a smaller size"
             )
 
     def _check_inexact(self) -> None:
         if not 0 <= self.tolerance_s < float("inf"):
-            raise ValueError(f"tolerance_s must be 0 (exact) or above, got {self.tolerance_s}")
+            raise UsageError(f"tolerance_s must be 0 (exact) or above, got {self.tolerance_s}")
         if self.tolerance_s and self.sampling == "dense":
-            raise ValueError(
+            raise UsageError(
                 f"tolerance_s is not for sampling dense, which asks for neighbouring frames, got {self.tolerance_s}; "
                 "drop it, or choose --sampling fps, windows or uniform"
             )
         for name in self._inexact:
             if self.decoder != "pyav":
                 value = getattr(self, name)
-                raise ValueError(
+                raise UsageError(
                     f"{name} {value} is for decoder pyav, not {self.decoder}; drop it, or choose --decoder pyav"
                 )
 

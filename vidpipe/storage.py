@@ -17,6 +17,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from vidpipe.errors import UsageError
+
 MISSING = "missing"  # the version of a file that is not there
 
 # Waits of 0.1 s that grow by 1.7 to 15 s (s3fs): 4 s in all until a storage has answered once, since its address may be
@@ -172,15 +174,15 @@ def storage_errors(url: str) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, ValueError) and "Protocol not known" in str(error):
-            raise ValueError(
+            raise UsageError(
                 f"{url}: fsspec knows no storage of this kind; use a local path, s3:// or gs://"
             ) from error
         if isinstance(error, ValueError) and "Invalid endpoint" in str(error):
-            raise ValueError(f"{error}; write AWS_ENDPOINT_URL as http://host:port or https://host") from error
+            raise UsageError(f"{error}; write AWS_ENDPOINT_URL as http://host:port or https://host") from error
         names = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _WAYS_OUT]
         if not names:
             raise
-        raise ValueError(f"{url} {_WAYS_OUT[names[0]]} ({error})") from error
+        raise UsageError(f"{url} {_WAYS_OUT[names[0]]} ({error})") from error
 
 
 def file_info(url: str) -> FileInfo:
@@ -201,7 +203,7 @@ def local_file(path: str) -> FileInfo:
         try:
             path.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{path!r}: a file's name must be valid UTF-8; rename it") from error
+            raise UsageError(f"{path!r}: a file's name must be valid UTF-8; rename it") from error
     try:
         status = os.stat(path)
     except FileNotFoundError:

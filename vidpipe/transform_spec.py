@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vidpipe.errors import UsageError
+
 Join = Literal["mean_softmax", "mean_logits", "vote"]
 
 MAX_SIDE_PX = 8192
@@ -68,7 +70,7 @@ class AugmentSpec:
         if self.short_side is not None:
             object.__setattr__(self, "short_side", _checked_pair("short_side", self.short_side))
             if self.crop == "resized":
-                raise ValueError(
+                raise UsageError(
                     f"short_side is for crop center or random, not resized, got {self.short_side}; drop it "
                     "(area sets the scale), or choose crop random"
                 )
@@ -77,37 +79,37 @@ class AugmentSpec:
         self._check_area()
         for name in ("flip", "translate", "color_jitter", "erase"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 (off) to 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be from 0 (off) to 1, got {getattr(self, name)}")
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be 0 (off) or above, such as 0.8, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be 0 (off) or above, such as 0.8, got {getattr(self, name)}")
         if not isinstance(self.rand_augment, int) or not 0 <= self.rand_augment <= 14:
-            raise ValueError(f"rand_augment must be a number of operations from 0 (off) to 14, got {self.rand_augment}")
+            raise UsageError(f"rand_augment must be a number of operations from 0 (off) to 14, got {self.rand_augment}")
         self._check_magnitude()
 
     def _check_area(self) -> None:
         if self.crop != "resized":
             if self.area is not None:
-                raise ValueError(
+                raise UsageError(
                     f"area is for crop resized, not {self.crop}, got {self.area}; drop it, or choose crop resized"
                 )
             return
         least, greatest = _checked_pair("area", DEFAULT_AREA if self.area is None else self.area)
         if not 0 < least <= greatest <= 1:
-            raise ValueError(f"area must be two shares above 0 and up to 1, such as 0.08 1.0, got {self.area}")
+            raise UsageError(f"area must be two shares above 0 and up to 1, such as 0.08 1.0, got {self.area}")
         object.__setattr__(self, "area", (float(least), float(greatest)))
 
     def _check_magnitude(self) -> None:
         if not self.rand_augment:
             if self.magnitude is not None:
-                raise ValueError(
+                raise UsageError(
                     f"magnitude is for rand_augment, which is off, got {self.magnitude}; drop it, or set rand_augment"
                 )
             return
         if self.magnitude is None:
             object.__setattr__(self, "magnitude", 9)
         elif not isinstance(self.magnitude, int) or not 0 <= self.magnitude <= MAX_MAGNITUDE:
-            raise ValueError(f"magnitude must be a whole number from 0 to {MAX_MAGNITUDE}, got {self.magnitude}")
+            raise UsageError(f"magnitude must be a whole number from 0 to {MAX_MAGNITUDE}, got {self.magnitude}")
 
     @property
     def mixes(self) -> bool:
@@ -117,17 +119,17 @@ class AugmentSpec:
 
 def _check_choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        raise UsageError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
 
 
 def _check_side(name: str, value: object) -> None:
     if not isinstance(value, int) or not 1 <= value <= MAX_SIDE_PX:
-        raise ValueError(f"{name} must be whole pixels from 1 to {MAX_SIDE_PX}, got {value!r}")
+        raise UsageError(f"{name} must be whole pixels from 1 to {MAX_SIDE_PX}, got {value!r}")
 
 
 def _checked_pair(name: str, value: Iterable[Any]) -> tuple[Any, Any]:
     """The value as a tuple of two (JSON makes it a list), the smaller first."""
     pair = tuple(value)
     if len(pair) != 2 or not pair[0] <= pair[1]:
-        raise ValueError(f"{name} must be two numbers, the smaller first, got {pair}")
+        raise UsageError(f"{name} must be two numbers, the smaller first, got {pair}")
     return pair

@@ -14,7 +14,7 @@ import pytest
 
 from vidpipe.cli import check_no_secrets, parse, run, setup_logging
 from vidpipe.config import DoctorConfig, IndexConfig
-from vidpipe.errors import DecodeError, FailureRateError
+from vidpipe.errors import DecodeError, FailureRateError, UsageError
 from vidpipe.plain_text import printable, redacted, say, shown
 from vidpipe.run_file import write_run_file
 
@@ -126,7 +126,7 @@ def test_only_texts_are_redacted():
     assert redacted(value) == {**value, "labels": ["a", "b"], "url": "https://REDACTED@host/"}
 
 
-@pytest.mark.parametrize("error", [ValueError, FailureRateError, RuntimeError])
+@pytest.mark.parametrize("error", [UsageError, FailureRateError, RuntimeError, ValueError])
 def test_an_error_that_ends_a_job_is_one_line_without_secrets(error, capsys, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
@@ -137,7 +137,7 @@ def test_an_error_that_ends_a_job_is_one_line_without_secrets(error, capsys, mon
         run(stage, None)
     except SystemExit:
         pass
-    except RuntimeError:  # what flies is printed by the interpreter, through the hook
+    except (RuntimeError, ValueError):  # what propagates is printed by the interpreter, through the hook
         sys.excepthook(*sys.exc_info())
     err = capsys.readouterr().err
     assert "s3cr3t" not in err

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json, facts_to_json
 from vidpipe.checkpoints.hub_files import config_json, model_card, preprocessor_json
+from vidpipe.errors import UsageError
 from vidpipe.models import VideoModel, build_empty
 from vidpipe.models.transformer import Transformer
 from vidpipe.models.weights import read_safetensors
@@ -77,7 +78,7 @@ def _files_beside(model: VideoModel, facts: CheckpointFacts) -> dict[str, bytes]
 def load_checkpoint(url: str, device: str = "cpu") -> Checkpoint:
     """Read a checkpoint folder, or the best of a training run's output.
 
-    Raises ValueError, with the way out, when it is not there, not whole, changed, or not safe to read.
+    Raises UsageError, with the way out, when it is not there, not whole, changed, or not safe to read.
     """
     url = _resolve(url)
     text = _read(url, FACTS_FILE)
@@ -101,11 +102,11 @@ def _resolve(url: str) -> str:
             names += file_names(folder)
     pickles = [name for name in [url, *names] if name.endswith(PICKLES)]
     if pickles:
-        raise ValueError(
+        raise UsageError(
             f"{url} is no checkpoint of vidpipe: {pickles[0]} is a pickle, which may run any code and is never loaded; "
             "take its tensors as a start with jobs/train.py --weights FILE"
         )
-    raise ValueError(
+    raise UsageError(
         f"{url} holds no {FACTS_FILE}, nor does best/ within it; give the --output of jobs/train.py, or a checkpoint's "
         "folder. If a training run was killed before its first epoch ended, run the same command again"
     )
@@ -122,7 +123,7 @@ def _checked(url: str, name: str, sha256: str | None) -> bytes:
     data = _read(url, name)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise ValueError(
+        raise UsageError(
             f"{join(url, name)} is not the file that {FACTS_FILE} speaks of (sha256 {found[:12]}, not "
             f"{str(sha256)[:12]}): damaged, changed, or half replaced when a run was killed; copy the whole folder "
             "again, or run the same training command again"
@@ -136,7 +137,7 @@ def _fill(model: VideoModel, tensors: dict[str, Tensor], url: str) -> None:
     wrong = sorted(names.keys() ^ tensors.keys())
     wrong += [name for name in names.keys() & tensors.keys() if own[names[name]].shape != tensors[name].shape]
     if wrong:
-        raise ValueError(
+        raise UsageError(
             f"{join(url, WEIGHTS_FILE)} does not hold the model of {FACTS_FILE} ({len(wrong)} tensors differ, first: "
             f"{wrong[0]}): other labels, or other versions of torchvision or transformers; use those of its `versions`"
         )

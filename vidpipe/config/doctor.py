@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vidpipe.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
@@ -18,4 +20,4 @@ class DoctorConfig:
 
     def __post_init__(self) -> None:
         if self.min_free_gb <= 0:
-            raise ValueError(f"min_free_gb must be above 0, got {self.min_free_gb}")
+            raise UsageError(f"min_free_gb must be above 0, got {self.min_free_gb}")

@@ -7,6 +7,8 @@ from typing import Literal
 
 import tyro
 
+from vidpipe.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
@@ -38,12 +40,12 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.precision <= 1:
-            raise ValueError(f"precision must be above 0 and at most 1, got {self.precision}")
+            raise UsageError(f"precision must be above 0 and at most 1, got {self.precision}")
         if self.min_videos < 1:
-            raise ValueError(f"min_videos must be 1 or more, got {self.min_videos}")
+            raise UsageError(f"min_videos must be 1 or more, got {self.min_videos}")
         if not 0 <= self.strips <= 50:
-            raise ValueError(f"strips must be from 0 to 50, got {self.strips}; each takes about 60 KB of the page")
+            raise UsageError(f"strips must be from 0 to 50, got {self.strips}; each takes about 60 KB of the page")
         if self.manifest is None:
             for name in ("split", "against"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} needs the true labels; give --manifest, or drop --{name}")
+                    raise UsageError(f"{name} needs the true labels; give --manifest, or drop --{name}")

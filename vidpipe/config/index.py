@@ -7,6 +7,8 @@ from typing import Literal
 
 import tyro
 
+from vidpipe.errors import UsageError
+
 Layout = Literal["flat", "folders", "ucf101", "hmdb51", "table"]
 
 VIDEO_SUFFIXES = (
@@ -52,29 +54,29 @@ class IndexConfig:
     def __post_init__(self) -> None:
         official = self.layout in ("ucf101", "hmdb51")
         if official and self.splits_dir is None:
-            raise ValueError(f"layout {self.layout} reads the official lists; give their folder with --splits-dir")
+            raise UsageError(f"layout {self.layout} reads the official lists; give their folder with --splits-dir")
         if not official and self.splits_dir is not None:
-            raise ValueError(f"splits_dir is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
+            raise UsageError(f"splits_dir is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
         if self.fold not in (1, 2, 3):
-            raise ValueError(f"fold must be 1, 2 or 3, got {self.fold}")
+            raise UsageError(f"fold must be 1, 2 or 3, got {self.fold}")
         if not official and self.fold != 1:
-            raise ValueError(f"fold is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
+            raise UsageError(f"fold is for the layouts ucf101 and hmdb51, not {self.layout}; leave it out")
         if self.layout != "table" and self.root is not None:
-            raise ValueError(f"root is for the layout table, not {self.layout}; give the folder as the source")
+            raise UsageError(f"root is for the layout table, not {self.layout}; give the folder as the source")
         if self.layout != "table" and self.allow_url_prefix:
-            raise ValueError(f"allow_url_prefix is for the layout table, not {self.layout}; leave it out")
+            raise UsageError(f"allow_url_prefix is for the layout table, not {self.layout}; leave it out")
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if self.val_fraction + self.test_fraction >= 1:
-            raise ValueError(
+            raise UsageError(
                 f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave nothing for train; "
                 "they must sum to less than 1"
             )
         bare = [suffix for suffix in self.suffixes if not suffix.startswith(".")]
         if bare or not self.suffixes:
-            raise ValueError(f"suffixes must each start with a dot, such as .mp4, got {' '.join(bare) or 'none'}")
+            raise UsageError(f"suffixes must each start with a dot, such as .mp4, got {' '.join(bare) or 'none'}")
         if not self.output.endswith(".parquet"):
-            raise ValueError(f"output must end in .parquet, got {self.output}")
+            raise UsageError(f"output must end in .parquet, got {self.output}")
         if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, got {self.limit}; leave it out for all videos")
+            raise UsageError(f"limit must be at least 1, got {self.limit}; leave it out for all videos")

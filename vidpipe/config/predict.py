@@ -7,6 +7,8 @@ from typing import Literal
 
 import tyro
 
+from vidpipe.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
@@ -85,14 +87,14 @@ class PredictConfig:
         for name in ("top", "limit", "batch_size", "num_workers", "num_actors", "video_timeout_s", "window_s", "hop_s"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
+                raise UsageError(f"{name} must be above 0, got {value}")
         for name in ("threshold", "max_failure_rate"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.price_per_hour is not None and self.price_per_hour < 0:
-            raise ValueError(f"price_per_hour must be 0 or above, got {self.price_per_hour}")
+            raise UsageError(f"price_per_hour must be 0 or above, got {self.price_per_hour}")
         if self.video_memory_mb < 64:
-            raise ValueError(
+            raise UsageError(
                 f"video_memory_mb must be 64 or more: one 4k picture takes 24 MB, got {self.video_memory_mb}"
             )
         self._check_together()
@@ -110,18 +112,18 @@ class PredictConfig:
                 if getattr(self, name) is None:
                     object.__setattr__(self, name, defaults[name])
             elif getattr(self, name) is not None:
-                raise ValueError(
+                raise UsageError(
                     f"{name} is for --segments, got {getattr(self, name)}; add --segments, or drop it: the checkpoint "
                     "knows its clips and how they are joined"
                 )
         if self.include_labels and self.exclude_labels:
-            raise ValueError("include_labels and exclude_labels exclude each other; give one of them")
+            raise UsageError("include_labels and exclude_labels exclude each other; give one of them")
         if self.price_per_hour is not None and not self.dry_run:
-            raise ValueError("price_per_hour is for --dry-run; add --dry-run, or drop it")
+            raise UsageError("price_per_hour is for --dry-run; add --dry-run, or drop it")
         if self.output is None:
             given = [name for name in OUTPUT_ONLY if getattr(self, name)]
             if given:
-                raise ValueError(f"{given[0]} needs an output; add --output OUT")
+                raise UsageError(f"{given[0]} needs an output; add --output OUT")
 
     @property
     def answer_settings(self) -> dict[str, object]:

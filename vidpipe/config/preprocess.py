@@ -7,6 +7,7 @@ from typing import Literal
 
 import tyro
 
+from vidpipe.errors import UsageError
 from vidpipe.spec import ClipSpec
 
 
@@ -50,10 +51,10 @@ class PreprocessConfig:
         for name in ("limit", "part_mb", "video_timeout_s", "video_memory_mb", "num_workers"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
+                raise UsageError(f"{name} must be above 0, got {value}")
         if not 0 <= self.max_failure_rate <= 1:
-            raise ValueError(f"max_failure_rate must be from 0 to 1, got {self.max_failure_rate}")
+            raise UsageError(f"max_failure_rate must be from 0 to 1, got {self.max_failure_rate}")
         if self.video_memory_mb < 64:
-            raise ValueError(
+            raise UsageError(
                 f"video_memory_mb must be 64 or more: one 4k picture takes 24 MB, got {self.video_memory_mb}"
             )

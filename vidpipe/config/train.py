@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelSpec
 from vidpipe.transform_spec import AugmentSpec, ViewSpec
 
@@ -114,30 +115,30 @@ class TrainConfig:
         ):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be above 0, got {value}")
+                raise UsageError(f"{name} must be above 0, got {value}")
         for name in ("weight_decay", "plateau_patience", "seed", "max_failures"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be 0 or above, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be 0 or above, got {getattr(self, name)}")
         for name in ("momentum", "warmup", "label_smoothing", "ema_decay"):
             if not 0 <= (getattr(self, name) or 0) < 1:
-                raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
         if not 0 < self.plateau_factor < 1:
-            raise ValueError(f"plateau_factor must be between 0 and 1, got {self.plateau_factor}")
+            raise UsageError(f"plateau_factor must be between 0 and 1, got {self.plateau_factor}")
         if self.plateau_best and self.schedule != "plateau":
-            raise ValueError(f"plateau_best is for schedule plateau, not {self.schedule}; drop it")
+            raise UsageError(f"plateau_best is for schedule plateau, not {self.schedule}; drop it")
         if self.train_split == self.val_split:
-            raise ValueError(f"train_split and val_split are both {self.train_split}: no number would be honest")
+            raise UsageError(f"train_split and val_split are both {self.train_split}: no number would be honest")
         if self.size is not None and not re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3})?", self.size):
-            raise ValueError(f"size must be pixels such as 112, or HEIGHTxWIDTH such as 128x171, got {self.size!r}")
+            raise UsageError(f"size must be pixels such as 112, or HEIGHTxWIDTH such as 128x171, got {self.size!r}")
         low, high = self.worker_range or (1, 1)
         if not 1 <= low <= high:
-            raise ValueError(f"num_workers must be auto, a number, or a range such as 2-8, got {self.num_workers!r}")
+            raise UsageError(f"num_workers must be auto, a number, or a range such as 2-8, got {self.num_workers!r}")
         if high > self.batch_size:
-            raise ValueError(
+            raise UsageError(
                 f"batch_size {self.batch_size} is the clips of all workers together: {high} workers need {high} or more"
             )
         if self.sync_batch_norm and self.device == "cpu":
-            raise ValueError("sync_batch_norm works on GPUs only, and device is cpu; drop it")
+            raise UsageError("sync_batch_norm works on GPUs only, and device is cpu; drop it")
 
     @property
     def worker_range(self) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from vidpipe.decode.by_range.file import Source
 from vidpipe.decode.pyav import PyavVideo
+from vidpipe.errors import UsageError
 from vidpipe.spec import ClipSpec
 
 
@@ -79,7 +80,7 @@ def open_video(source: Source, spec: ClipSpec) -> closing[Video]:
 
 
 def check_decoder(name: str) -> None:
-    """Raise ValueError, with the way out, when a decoder's library does not load on this machine."""
+    """Raise UsageError, with the way out, when a decoder's library does not load on this machine."""
     try:
         if name == "decord":
             import decord  # noqa: F401
@@ -87,7 +88,7 @@ def check_decoder(name: str) -> None:
             import torchcodec.decoders  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        raise UsageError(
             f"decoder {name} does not load here ({reason}); torchcodec needs FFmpeg's shared libraries on the system "
             f"(apt-get install ffmpeg), decord an x86-64 Linux wheel; or use --decoder pyav, which brings its own"
         ) from None

@@ -7,6 +7,8 @@ import logging
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vidpipe.errors import UsageError
+
 logger = logging.getLogger(__name__)
 
 # S3 ETags (with parts or without), SHA sums, Google's base64 MD5: the same one means the same content. A version of
@@ -32,7 +34,7 @@ def audit_splits(manifest: pa.Table, *, allow_leakage: bool = False) -> None:
         *_in_two_splits(used, "content", "contents (same hash and size)"),
     ]
     if leaks and not allow_leakage:
-        raise ValueError(
+        raise UsageError(
             f"the splits leak: {'; '.join(leaks)}; figures on them would flatter. Correct the splits or groups, "
             "or keep them with --allow-leakage"
         )

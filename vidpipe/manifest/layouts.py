@@ -9,6 +9,7 @@ from collections import Counter
 
 import pyarrow as pa
 
+from vidpipe.errors import UsageError
 from vidpipe.manifest.schema import build_manifest
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 
@@ -39,7 +40,7 @@ def folders(files: pa.Table, source: str) -> pa.Table:
     paths = relative_paths(files, source)
     loose = [path for path in paths if "/" not in path]
     if loose:
-        raise ValueError(
+        raise UsageError(
             f"{len(loose)} videos lie directly in {source} (first: {loose[0]}), and --layout folders takes the label "
             f"from the folder below it; move them into class folders, or use --layout flat or table"
         )
@@ -48,7 +49,7 @@ def folders(files: pa.Table, source: str) -> pa.Table:
         return build_manifest(files, label=[part[0] for part in parts])
     without_class = [path for path, part in zip(paths, parts, strict=True) if len(part) == 2]
     if without_class:
-        raise ValueError(
+        raise UsageError(
             f"{len(without_class)} videos in {source} lie in a split folder without a class folder "
             f"(first: {without_class[0]}); move them to train/CLASS/, val/CLASS/ or test/CLASS/, or use --layout table"
         )
@@ -70,7 +71,7 @@ def ucf101(files: pa.Table, source: str, *, splits_dir: str, fold: int) -> pa.Ta
             stem = posixpath.splitext(name)[0]
             group = re.search(r"_(g\d+)_c\d+$", stem)
             if group is None:
-                raise ValueError(
+                raise UsageError(
                     f"{splits_dir}/{split}list{fold:02d}.txt has the line {line!r}; "
                     "it must read Class/v_Class_g01_c01.avi, as in UCF101's official lists"
                 )
@@ -91,14 +92,14 @@ def hmdb51(files: pa.Table, source: str, *, splits_dir: str, fold: int) -> pa.Ta
         fs, path = filesystem(splits_dir)
         names = sorted(name for name in fs.ls(path, detail=False) if name.endswith(ending))
     if not names:
-        raise ValueError(f"{splits_dir} has no file CLASS{ending}; give the folder of HMDB51's official split files")
+        raise UsageError(f"{splits_dir} has no file CLASS{ending}; give the folder of HMDB51's official split files")
     listed: dict[str, _Listed] = {}
     for list_name in (posixpath.basename(name) for name in names):
         label = list_name.removesuffix(ending)
         for line in _read_lines(f"{splits_dir}/{list_name}"):
             stem, tag = posixpath.splitext(line.split()[0])[0], line.split()[-1]
             if tag not in HMDB51_TAGS:
-                raise ValueError(f"{splits_dir}/{list_name} has the line {line!r}; it must end in 0, 1 or 2")
+                raise UsageError(f"{splits_dir}/{list_name} has the line {line!r}; it must end in 0, 1 or 2")
             name = re.fullmatch(rf"(.+)_{re.escape(label)}(?:_[^_]+){{6}}", stem)
             listed[stem] = label, f"{label}/{name[1] if name else stem}", HMDB51_TAGS[tag]
     return _by_official_list(files, source, listed, splits_dir)
@@ -124,7 +125,7 @@ def _by_official_list(files: pa.Table, source: str, listed: dict[str, _Listed], 
     stems = [posixpath.splitext(posixpath.basename(url))[0] for url in files["url"].to_pylist()]
     strangers = [url for url, stem in zip(files["url"].to_pylist(), stems, strict=True) if stem not in listed]
     if len(strangers) * 2 > len(stems):
-        raise ValueError(
+        raise UsageError(
             f"{len(strangers)} of {len(stems)} videos in {source} are in no list of {splits_dir} "
             f"(first: {strangers[0]}); check that --layout and --splits-dir are those of this data set"
         )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidpipe.config import IndexConfig
+from vidpipe.errors import UsageError
 from vidpipe.manifest.make import list_videos, make_manifest
 from vidpipe.manifest.reach import reach_of
 from vidpipe.manifest.schema import build_manifest, read_manifest
@@ -35,7 +36,7 @@ def load_manifest(source: str, layout: Literal["flat", "folders"] | None, allowe
             return manifest
         return make_manifest(IndexConfig(source=source, layout="table", allow_url_prefix=allowed))
     if allowed:
-        raise ValueError(
+        raise UsageError(
             f"allow_url_prefix is for a manifest or a table, and {source} is listed itself: nothing outside is read; "
             "leave it out"
         )
@@ -51,6 +52,6 @@ def _parquet_columns(url: str) -> list[str]:
             try:
                 return pq.read_schema(file).names
             except pa.ArrowInvalid as error:
-                raise ValueError(
+                raise UsageError(
                     f"{url} is not a Parquet file ({error}); give a manifest made by jobs/index.py"
                 ) from error

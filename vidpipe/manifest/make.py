@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from vidpipe.config import IndexConfig
+from vidpipe.errors import UsageError
 from vidpipe.listing import list_files
 from vidpipe.manifest.audit import audit_splits
 from vidpipe.manifest.layouts import flat, folders, hmdb51, relative_paths, ucf101
@@ -42,7 +43,7 @@ def list_videos(config: IndexConfig) -> pa.Table:
     with _Progress(f"listing {config.source}", "files") as progress:
         files = files_table(list_files(config.source, suffixes=suffixes, on_progress=progress))
     if not len(files):
-        raise ValueError(
+        raise UsageError(
             f"no videos in {config.source}: {progress.num_done:,} files seen, none ends in "
             f"{' '.join(config.suffixes)}; check the folder; jobs/index.py --suffixes takes other endings"
         )
@@ -96,7 +97,7 @@ def _with_fractions(manifest: pa.Table, config: IndexConfig) -> pa.Table:
         fractions = {"train": train_fraction, "val": config.val_fraction, "test": config.test_fraction}
         return assign_splits(manifest, fractions, config.seed)
     if config.test_fraction or "val" in given or "train" not in given:
-        raise ValueError(
+        raise UsageError(
             f"{config.source} comes with the splits {', '.join(sorted(given))}, and fractions do not replace them; "
             "leave out --test-fraction, and give --val-fraction only where there is a train and no val"
         )

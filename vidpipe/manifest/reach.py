@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from fsspec.implementations.local import LocalFileSystem
 
+from vidpipe.errors import UsageError
 from vidpipe.plain_text import holds_secret, without_secrets
 from vidpipe.storage import absolute_url, filesystem
 
@@ -29,16 +30,16 @@ class Reach:
     prefixes: tuple[str, ...] | None
 
     def check(self, urls: Iterable[str]) -> None:
-        """Raise ValueError for the first URL that may not be named, before anything is asked of its storage."""
+        """Raise UsageError for the first URL that may not be named, before anything is asked of its storage."""
         for row, url in enumerate(urls, start=1):
             if holds_secret(url):
-                raise ValueError(
+                raise UsageError(
                     f"{self.source}: row {row} names a URL with a password or a signature ({without_secrets(url)}); "
                     "tables keep the URLs of videos, and a new signature would be a new video: name the object itself "
                     "(s3://bucket/key), with credentials in the environment"
                 )
             if not self.allows(url):
-                raise ValueError(f"{self.source}: row {row} names {url}, {self.rule}")
+                raise UsageError(f"{self.source}: row {row} names {url}, {self.rule}")
 
     def allows(self, url: str) -> bool:
         """Whether a URL may be read; nothing is asked of its storage."""
@@ -63,7 +64,7 @@ def reach_of(source: str, allowed: tuple[str, ...], root: str | None = None) -> 
     """
     for prefix in allowed:
         if not prefix.split("://")[-1].strip() or _ODD.search(prefix) or "::" in prefix:
-            raise ValueError(
+            raise UsageError(
                 "allow_url_prefix must be a bucket or a folder such as s3://bucket/folder, without .. and %, "
                 f"got {prefix!r}"
             )

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vidpipe.errors import UsageError
 from vidpipe.plain_tables import read_parquet
 from vidpipe.storage import FileInfo, storage_errors
 from vidpipe.transfer import put_bytes, read_buffer
@@ -87,19 +88,19 @@ def read_manifest(url: str) -> pa.Table:
     try:
         found = read_parquet(data)
     except pa.ArrowInvalid as error:
-        raise ValueError(
+        raise UsageError(
             f"{url} is not a Parquet file; make a manifest of it with jobs/index.py {url} --layout table"
         ) from error
     required = [field.name for field in MANIFEST_SCHEMA if not field.nullable]
     lacking = [name for name in required if name not in found.column_names]
     if lacking:
-        raise ValueError(
+        raise UsageError(
             f"manifest {url} has no column {', '.join(lacking)} (it has {', '.join(found.column_names)}); "
             f"make one of it with jobs/index.py {url} --layout table"
         )
     for name in required:
         if found[name].null_count:
-            raise ValueError(
+            raise UsageError(
                 f"manifest {url} has {found[name].null_count} videos without {name}; "
                 f"make it again with jobs/index.py {url} --layout table"
             )
@@ -118,7 +119,7 @@ def check_size(videos: pa.Table, name: str) -> None:
     for column in [column for column in ("url", "version", "video_id") if column in videos.column_names]:
         num_bytes = pc.sum(pc.binary_length(videos[column])).as_py() or 0
         if num_bytes > MAX_COLUMN_BYTES:
-            raise ValueError(
+            raise UsageError(
                 f"{name} has {len(videos):,} videos, {num_bytes / 1e9:.1f} GB of {column}, and one run takes "
                 f"{MAX_COLUMN_BYTES / 1e9:.1f}; give it a prefix, or a part of the manifest, and an output of its own "
                 "(docs/scale.md)"
@@ -132,7 +133,7 @@ def check_unique(videos: pa.Table, name: str) -> None:
             continue
         counts = pc.value_counts(videos[column])
         twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-        raise ValueError(
+        raise UsageError(
             f"{name} lists {len(twice)} videos more than once (first: {twice[0].as_py()}); keep one row a {column}"
         )
 
@@ -141,4 +142,4 @@ def check_splits(split: pa.ChunkedArray, name: str) -> None:
     """ValueError when a split is none of `SPLITS`."""
     unknown = [value for value in pc.unique(split).to_pylist() if value is not None and value not in SPLITS]
     if unknown:
-        raise ValueError(f"{name} has a split {unknown[0]!r}; a split is one of {', '.join(SPLITS)}, or empty")
+        raise UsageError(f"{name} has a split {unknown[0]!r}; a split is one of {', '.join(SPLITS)}, or empty")

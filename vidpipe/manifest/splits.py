@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold, StratifiedShuffleSplit
 
+from vidpipe.errors import UsageError
 from vidpipe.manifest.audit import contents
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _split_units(label: np.ndarray, asked: dict[str, float], seed: int, name: st
         pool = free[~single]
         num_labels = np.count_nonzero(counts >= 2)
         if num_wanted < 1 or len(free) <= num_wanted:
-            raise ValueError(
+            raise UsageError(
                 f"{len(label)} {name} are too few for {split} to get {fraction:g} of them; "
                 "use fewer splits, a larger fraction or more videos"
             )
@@ -116,7 +117,7 @@ def _split_groups(label: np.ndarray, group: np.ndarray, asked: dict[str, float],
     if num_groups > MAX_BALANCED_GROUPS:
         return _split_units(_main_label(label, group), asked, seed, "groups")[group]
     if num_groups < len(asked) + 1:
-        raise ValueError(
+        raise UsageError(
             f"{num_groups} groups are too few for {len(asked) + 1} splits, as a group is never divided; "
             "use fewer splits or finer groups"
         )

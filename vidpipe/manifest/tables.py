@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 
+from vidpipe.errors import UsageError
 from vidpipe.manifest.layouts import SPLIT_FOLDERS
 from vidpipe.manifest.reach import reach_of
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique
@@ -68,19 +69,19 @@ def table(
     found = _read_table(source)
     address = next((name for name in ("url", "path") if name in found.column_names), None)
     if address is None:
-        raise ValueError(
+        raise UsageError(
             f"{source} has no column url or path (it has {', '.join(found.column_names)}); "
             "name the column of the videos' addresses url, or path where they are relative to the table or to --root"
         )
     if not len(found):
-        raise ValueError(f"no videos in {source}: the table has no rows; fill it, or give a folder")
+        raise UsageError(f"no videos in {source}: the table has no rows; fill it, or give a folder")
     known = {address, *MANIFEST_SCHEMA.names}
     unused = [name for name in found.column_names if name not in known]
     if unused:
         logger.warning("%s: columns not used: %s", source, ", ".join(unused))
     if found[address].null_count:
         row = pc.index(pc.is_null(found[address]), True).as_py()
-        raise ValueError(
+        raise UsageError(
             f"{source} has {found[address].null_count} rows without {address} (first: row {row + 1}); fill or drop them"
         )
     columns = {name: _column(found, name, source) for name in MANIFEST_SCHEMA.names if name not in ("video_id", "url")}
@@ -104,14 +105,14 @@ def _read_table(source: str) -> pa.Table:
     with storage_errors(source):
         suffix = posixpath.splitext(source)[1].lower()
         if suffix not in READERS:
-            raise ValueError(
+            raise UsageError(
                 f"{source} must end in {', '.join(READERS)} for --layout table; to list a folder use another"
             )
         data = read_buffer(source)
     try:
         return READERS[suffix](data)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise ValueError(f"{source} cannot be read as {suffix} ({error}); correct the file") from error
+        raise UsageError(f"{source} cannot be read as {suffix} ({error}); correct the file") from error
 
 
 def _column(found: pa.Table, name: str, source: str) -> pa.ChunkedArray:
@@ -121,7 +122,7 @@ def _column(found: pa.Table, name: str, source: str) -> pa.ChunkedArray:
     try:
         return found[name].cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(
+        raise UsageError(
             f"{source}: column {name} must be of type {kind}, it is {found[name].type} ({error})"
         ) from error
 

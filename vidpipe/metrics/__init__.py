@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from vidpipe.errors import UsageError
 from vidpipe.metrics.by_class import UNKNOWN, by_class
 from vidpipe.metrics.calibration import calibration_error, fit_temperature, reliability
 from vidpipe.metrics.intervals import wilson_interval
@@ -35,7 +36,7 @@ def evaluate(
     count as 0. `nll`, `ece` and `reliability` are of the videos that have a prediction, after the temperature. In
     `confusion` rows are the truth, columns the predictions.
 
-    Raises ValueError when there are no videos at all, or when the labels are not those of the model.
+    Raises UsageError when there are no videos at all, or when the labels are not those of the model.
     """
     failed = np.asarray(failed_truth, dtype=int)
     _check(views, labels, failed)
@@ -63,11 +64,11 @@ def evaluate(
 
 def _check(views: Views, labels: Sequence[str], failed: np.ndarray) -> None:
     if views.logits.shape[1] != len(labels):
-        raise ValueError(f"logits have {views.logits.shape[1]} classes, but there are {len(labels)} labels")
+        raise UsageError(f"logits have {views.logits.shape[1]} classes, but there are {len(labels)} labels")
     if not len(views.truth) and not len(failed):
-        raise ValueError("there are no videos to evaluate; take a split that is not empty")
+        raise UsageError("there are no videos to evaluate; take a split that is not empty")
     if len(failed) and not (failed.min() >= UNKNOWN and failed.max() < len(labels)):
-        raise ValueError(
+        raise UsageError(
             f"failed_truth must be indices of the {len(labels)} labels, or -1 where the label is not known, "
             f"got {failed.min()} to {failed.max()}"
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vidpipe.errors import UsageError
 from vidpipe.metrics.by_class import UNKNOWN, by_class
 from vidpipe.metrics.calibration import calibration_error, reliability
 from vidpipe.metrics.intervals import class_mean_interval, share_interval, wilson_interval
@@ -63,11 +64,11 @@ def evaluate_answers(answers: Answers) -> dict[str, Any]:
     five labels a video (or all, of fewer): it is None where answers list fewer. In `per_class`, `num_failed` counts
     videos without an answer, failed or missing. ECE and reliability are of the answered ones, `unknown` or not.
 
-    Raises ValueError when there are no videos.
+    Raises UsageError when there are no videos.
     """
     num_videos = len(answers.truth)
     if not num_videos:
-        raise ValueError("there are no videos with a label to evaluate; take a split that is not empty")
+        raise UsageError("there are no videos with a label to evaluate; take a split that is not empty")
     answered, right, groups = answers.answered, answers.right, answers.groups
     covered = answers.given != UNKNOWN
     bins = reliability(answers.score[answered], (answers.best == answers.truth)[answered])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vidpipe.errors import UsageError
 from vidpipe.metrics.views import Views, join_logits, log_softmax
 from vidpipe.transform_spec import Join
 
@@ -47,11 +48,11 @@ def fit_temperature(views: Views, join: Join) -> float:
     or another join it would be another one. Where every video is right no temperature is the best, the lower the
     better: then 1.0, since such videos don't tell how often the model errs.
 
-    Raises ValueError when there are no videos.
+    Raises UsageError when there are no videos.
     """
     logits, truth = join_logits(views, join), views.truth[views.starts]
     if not len(truth):
-        raise ValueError("the temperature is fitted on videos, got none; take a split in which videos did not fail")
+        raise UsageError("the temperature is fitted on videos, got none; take a split in which videos did not fail")
     true_logits = logits[np.arange(len(truth)), truth]
     if (true_logits == logits.max(axis=1)).all():
         return 1.0

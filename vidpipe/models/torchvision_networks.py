@@ -10,6 +10,7 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.models.base import cut_classifier
 from vidpipe.models.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_weights
@@ -64,7 +65,7 @@ def _network(spec: ModelSpec, module: Any, num_classes: int) -> tuple[nn.Module,
     if name not in known:
         close = difflib.get_close_matches(name, known, 3, 0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"one of them is {known[-1]}"
-        raise ValueError(f"backbone {name} is not one of torchvision's for --model {spec.model}; {hint}")
+        raise UsageError(f"backbone {name} is not one of torchvision's for --model {spec.model}; {hint}")
     published = published_weights(spec)
     look = published.transforms()
     # A ViT's position encodings are as large as the frames of the weights that were asked for.
@@ -97,7 +98,7 @@ def published_weights(spec: ModelSpec) -> Any:
     if spec.weights in ("none", "default") or spec.weights_are_a_file:
         return entries.DEFAULT
     if spec.weights not in entries.__members__:
-        raise ValueError(
+        raise UsageError(
             f"weights {spec.weights} are not published for {spec.backbone}; choose none, default, "
             f"{', '.join(entry.name for entry in entries)}, or a file that ends in .safetensors or .pth"
         )
@@ -105,12 +106,12 @@ def published_weights(spec: ModelSpec) -> Any:
 
 
 def download_weights(spec: ModelSpec) -> dict[str, Tensor]:
-    """The published tensors, downloaded once into torch's own cache. Raises ValueError when that does not work."""
+    """The published tensors, downloaded once into torch's own cache. Raises UsageError when that does not work."""
     weights = published_weights(spec)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
-        raise ValueError(
+        raise UsageError(
             f"weights {spec.weights} of {spec.backbone} cannot be downloaded from {weights.url} ({error}); fetch that "
             "file elsewhere and give its path with --weights, or start from nothing with --weights none"
         ) from error

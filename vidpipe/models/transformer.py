@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.models.base import VideoModel
 
@@ -46,7 +47,7 @@ def transformer(spec: ModelSpec, num_labels: int, config: dict[str, Any] | None 
     try:
         network = _hub().AutoModelForVideoClassification.from_config(settings, trust_remote_code=False)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"model_config {' '.join(spec.model_config) or 'as published'}: {error}") from error
+        raise UsageError(f"model_config {' '.join(spec.model_config) or 'as published'}: {error}") from error
     return Transformer(network, _input(spec, settings))
 
 
@@ -89,7 +90,7 @@ def _plain_config(config: dict[str, Any]) -> Any:
     settings are taken that the family has by itself."""
     kind = config.get("model_type")
     if kind not in FAMILIES:
-        raise ValueError(
+        raise UsageError(
             f"config.json is of a {kind}, not of {', '.join(FAMILIES)}; take a checkpoint made by jobs/train.py"
         )
     known = _hub().AutoConfig.for_model(kind).to_dict()
@@ -103,14 +104,14 @@ def _config(spec: ModelSpec) -> Any:
     else:
         published = _from_hub(_hub().AutoConfig, _hub_name(spec))
     if published.model_type not in FAMILIES:
-        raise ValueError(
+        raise UsageError(
             f"backbone {backbone} is a {published.model_type}, not a video classifier that this project knows; "
             f"choose one of {', '.join(FAMILIES)}, or a hub name or folder of these kinds"
         )
     changes = spec.config_changes
     unknown = [name for name in changes if not hasattr(published, name)]
     if unknown:
-        raise ValueError(f"model_config {unknown[0]} is not a setting of {published.model_type}; check its spelling")
+        raise UsageError(f"model_config {unknown[0]} is not a setting of {published.model_type}; check its spelling")
     # From the changes alone where that is possible: some settings follow from others.
     base = {"model_type": published.model_type} if backbone in FAMILIES else published.to_dict()
     if spec.weights == "default":
@@ -118,7 +119,7 @@ def _config(spec: ModelSpec) -> Any:
     try:
         return _hub().AutoConfig.for_model(**{**base, **changes})
     except Exception as error:
-        raise ValueError(f"model_config {' '.join(spec.model_config)}: {error}") from error
+        raise UsageError(f"model_config {' '.join(spec.model_config)}: {error}") from error
 
 
 def _input(spec: ModelSpec, config: Any) -> ModelInput:
@@ -172,7 +173,7 @@ def _from_hub(loader: Any, name: str, **options: Any) -> Any:
         return loader.from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         where = "is not a folder that holds one" if os.path.isdir(name) else "cannot be fetched from the hub"
-        raise ValueError(
+        raise UsageError(
             f"model {name} {where} ({str(error).splitlines()[0]}); give a local folder as --backbone, or start from "
             f"nothing with --weights none and --backbone {', '.join(FAMILIES)}"
         ) from error

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import WEIGHTS_SUFFIXES
 from vidpipe.models.base import VideoModel
 from vidpipe.storage import filesystem, storage_errors
@@ -48,7 +49,7 @@ class WeightsReport:
 def load_weights(model: VideoModel, source: str) -> WeightsReport:
     """Fill the model's backbone from a .safetensors or .pth file at a path or URL.
 
-    Raises ValueError when the file cannot be read, holds more than tensors, or has no tensor that fits.
+    Raises UsageError when the file cannot be read, holds more than tensors, or has no tensor that fits.
     """
     return load_state(model, read_state(source), source)
 
@@ -70,7 +71,7 @@ def load_state(model: VideoModel, state: Mapping[str, Tensor], source: str) -> W
         mismatched=tuple(name for name in found if name not in set(matched)),
     )
     if not matched:
-        raise ValueError(
+        raise UsageError(
             f"{source}: none of its {len(state)} tensors (first: {next(iter(state), 'none')}) fits the model's "
             f"{len(published)} (first: {next(iter(published))}); give the --backbone that it was made for, "
             "or start from nothing with --weights none"
@@ -93,7 +94,7 @@ def _best_prefix(names: Iterable[str], state: Mapping[str, Tensor]) -> str:
 def read_state(source: str) -> dict[str, Tensor]:
     """The named tensors of a .safetensors, .pth or .pt file at a path or URL, on the CPU."""
     if not source.endswith(WEIGHTS_SUFFIXES):
-        raise ValueError(f"weights must be a file that ends in {', '.join(WEIGHTS_SUFFIXES)}, got {source}")
+        raise UsageError(f"weights must be a file that ends in {', '.join(WEIGHTS_SUFFIXES)}, got {source}")
     with storage_errors(source):
         fs, path = filesystem(source)
         data: bytes = fs.cat_file(path)
@@ -102,12 +103,12 @@ def read_state(source: str) -> dict[str, Tensor]:
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise UsageError(
             f"{source} holds more than tensors, and unpickling that could run any code; where you trust it, keep its "
             "tensors only: torch.save(model.state_dict(), FILE), or safetensors.torch.save_file"
         ) from error
     except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{source} is not a whole file of torch.save: {error}; copy it again") from error
+        raise UsageError(f"{source} is not a whole file of torch.save: {error}; copy it again") from error
     return _unwrap(content, source)
 
 
@@ -115,7 +116,7 @@ def read_safetensors(data: bytes, source: str) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{source} is not a whole .safetensors file: {error}; copy it again") from error
+        raise UsageError(f"{source} is not a whole .safetensors file: {error}; copy it again") from error
 
 
 def _unwrap(content: object, source: str) -> dict[str, Tensor]:
@@ -129,5 +130,5 @@ def _unwrap(content: object, source: str) -> dict[str, Tensor]:
                 key = str(key).removeprefix(prefix)
             tensors[key] = value
     if not tensors:
-        raise ValueError(f"{source} holds no named tensors; save a model's state_dict()")
+        raise UsageError(f"{source} holds no named tensors; save a model's state_dict()")
     return tensors

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from vidpipe.errors import UsageError
 from vidpipe.journal import Journal, read_schema, table_files
 from vidpipe.predictions.schema import METADATA_KEY, PREDICTION_COLUMNS, UNKNOWN, PredictionFacts
 from vidpipe.storage import storage_errors
@@ -21,14 +22,14 @@ FOLDER = "predictions"
 
 
 def read_predictions(output: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows, one a video, with all columns or some; raises ValueError when there is no such table."""
+    """All rows, one a video, with all columns or some; raises UsageError when there is no such table."""
     _last_file(output)
     with storage_errors(output):
         return Journal(join(output, FOLDER), pa.schema(PREDICTION_COLUMNS)).read(columns)
 
 
 def read_facts(output: str) -> PredictionFacts:
-    """The facts of the rows that were written last; raises ValueError when there are none.
+    """The facts of the rows that were written last; raises UsageError when there are none.
 
     Rows of another checkpoint (deleted videos, a run that was limited) say so in `checkpoint_id`.
     """
@@ -41,7 +42,7 @@ def _last_file(output: str) -> str:
     with storage_errors(output):
         names = table_files(join(output, FOLDER))
     if not names:
-        raise ValueError(
+        raise UsageError(
             f"{output} holds no predictions: it has no predictions/*.parquet; make them with "
             f"jobs/predict.py SOURCE --checkpoint MODEL --output {output}"
         )

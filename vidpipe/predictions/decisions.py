@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vidpipe.errors import UsageError
 from vidpipe.predictions.schema import UNKNOWN
 from vidpipe.storage import storage_errors
 from vidpipe.transfer import read_buffer
@@ -43,18 +44,18 @@ def make_decision(
     threshold: float = 0.0,
     thresholds: Mapping[str, float | None] | None = None,
 ) -> Decision:
-    """Raises ValueError for labels that the checkpoint does not have."""
+    """Raises UsageError for labels that the checkpoint does not have."""
     names = {"include_labels": include, "exclude_labels": exclude, "thresholds": thresholds or {}}
     for name, given in names.items():
         strangers = sorted({*given} - {*labels})
         if strangers:
-            raise ValueError(
+            raise UsageError(
                 f"{name} names {strangers[0]!r}, which the checkpoint does not know; its {len(labels)} labels are "
                 f"{', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
             )
     is_allowed = np.array([(not include or label in include) and label not in exclude for label in labels])
     if not is_allowed.any():
-        raise ValueError(f"exclude_labels leaves none of the {len(labels)} labels; exclude fewer")
+        raise UsageError(f"exclude_labels leaves none of the {len(labels)} labels; exclude fewer")
     wanted = [(thresholds or {}).get(label, threshold) for label in labels]
     return Decision(tuple(labels), is_allowed, np.array([NEVER if value is None else value for value in wanted]))
 
@@ -68,11 +69,11 @@ def read_thresholds(url: str, checkpoint_id: str) -> dict[str, float | None]:
         of_checkpoint, thresholds = content["checkpoint_id"], content["thresholds"]
         known = {str(label): None if score is None else float(score) for label, score in thresholds.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
+        raise UsageError(
             f"{url} is not a thresholds.json ({type(error).__name__}: {error}); make one with jobs/evaluate.py"
         ) from error
     if of_checkpoint != checkpoint_id:
-        raise ValueError(
+        raise UsageError(
             f"{url} holds thresholds of checkpoint {of_checkpoint}, and this one is {checkpoint_id}: other scores mean "
             "other precisions; evaluate this checkpoint's predictions with jobs/evaluate.py"
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from vidpipe.config import VIDEO_SUFFIXES
+from vidpipe.errors import UsageError
 from vidpipe.journal import table_files
 from vidpipe.ledger import open_ledger
 from vidpipe.manifest.load import is_table, load_manifest
@@ -40,7 +41,7 @@ def is_one_video(source: str) -> bool:
 
 
 def find_source(source: str, wanted: ClipSpec, allowed: tuple[str, ...] = ()) -> Source:
-    """Raises ValueError when there is nothing to label, or for clips that were not made as `wanted`.
+    """Raises UsageError when there is nothing to label, or for clips that were not made as `wanted`.
 
     `allowed`: what a manifest or table may name besides its own bucket.
     """
@@ -59,7 +60,7 @@ def _stored_clips(source: str, wanted: ClipSpec) -> Source:
         stored = ledger.read(STORED_COLUMNS)
     differences = ledger.spec.differences(wanted)
     if differences:
-        raise ValueError(
+        raise UsageError(
             f"{source} holds clips that were made otherwise than the checkpoint wants ({'; '.join(differences)}); "
             "give the videos themselves, or clips made by jobs/preprocess.py with the checkpoint's settings"
         )

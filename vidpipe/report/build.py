@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from vidpipe import __version__
 from vidpipe.config import EvaluateConfig
+from vidpipe.errors import UsageError
 from vidpipe.metrics.answers import evaluate_answers
 from vidpipe.plain_text import redacted
 from vidpipe.report.inputs import Inputs
@@ -24,7 +25,7 @@ def build_report(config: EvaluateConfig, inputs: Inputs) -> dict[str, Any]:
     videos, facts, training = inputs.videos, inputs.facts, inputs.training
     has_truth = inputs.split is not None
     if has_truth and not len(videos):
-        raise ValueError(f"no video of split {inputs.split} has a label; fill the manifest's column label")
+        raise UsageError(f"no video of split {inputs.split} has a label; fill the manifest's column label")
     metrics = evaluate_answers(videos.answers) if has_truth else None
     times = pc.min_max(inputs.predictions["predicted_at"]).as_py()
     interval = metrics["interval"] if metrics else None

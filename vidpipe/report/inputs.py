@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from vidpipe.answers import JoinedVideos, choose_split, join_truth
 from vidpipe.config import EvaluateConfig
+from vidpipe.errors import UsageError
 from vidpipe.manifest import read_manifest
 from vidpipe.manifest.reach import reach_of
 from vidpipe.metrics.by_class import UNKNOWN
@@ -53,7 +54,7 @@ class Inputs:
 
 
 def read_inputs(config: EvaluateConfig) -> Inputs:
-    """Raises ValueError for what cannot be read or evaluated."""
+    """Raises UsageError for what cannot be read or evaluated."""
     facts = read_facts(config.predictions)
     predictions, num_other_rows = _rows_of(config.predictions, facts)
     split, manifest = None, None
@@ -66,7 +67,7 @@ def read_inputs(config: EvaluateConfig) -> Inputs:
     num_deleted = pc.sum(deleted).as_py() or 0
     asked = predictions if manifest is not None else predictions.filter(pc.invert(deleted))
     if not len(asked):
-        raise ValueError(f"{config.predictions} holds no video that is still there; predict again, or give --manifest")
+        raise UsageError(f"{config.predictions} holds no video that is still there; predict again, or give --manifest")
     videos = join_truth(asked, facts.labels, manifest)
     num_unlabelled, num_beside = 0, 0
     if manifest is not None:
@@ -108,7 +109,7 @@ def _rows_of(output: str, facts: PredictionFacts) -> tuple[pa.Table, int]:
 def _no_labels(config: EvaluateConfig, split: str) -> None:
     """A manifest without labels makes the page of the night, unless the labels were asked for."""
     if config.split is not None or config.against is not None:
-        raise ValueError(
+        raise UsageError(
             f"manifest {config.manifest} has no label in split {split}, which --split and --against need; "
             "fill its column label, or leave them out"
         )

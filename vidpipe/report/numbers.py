@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe.answers import OUTCOMES, JoinedVideos
+from vidpipe.errors import UsageError
 from vidpipe.metrics.answers import Answers, precision_thresholds
 from vidpipe.metrics.by_class import UNKNOWN
 from vidpipe.metrics.drift import failure_drift, label_drift, score_drift
@@ -137,7 +138,7 @@ def comparison(now: JoinedVideos, before: JoinedVideos, num: int) -> dict[str, A
     both = ~(now.answers.missing | before.answers.missing)
     num_left_out = int((~both).sum())
     if not both.any():
-        raise ValueError("the two predictions have no labelled video in common; predict the same videos with both")
+        raise UsageError("the two predictions have no labelled video in common; predict the same videos with both")
     now, before = now.take(both), before.take(both)
     right, was_right = now.answers.right, before.answers.right
     lists = {}
@@ -162,7 +163,7 @@ def drift(now: pa.Table, before: pa.Table) -> dict[str, Any]:
     old = pc.is_in(_row_keys(now), value_set=_row_keys(before).combine_chunks())
     fresh = now.filter(pc.invert(old))
     if not len(fresh):
-        raise ValueError("every prediction is in --drift-from already: nothing is new; give those of an earlier night")
+        raise UsageError("every prediction is in --drift-from already: nothing is new; give those of an earlier night")
     return {
         "num_now": len(fresh),
         "num_before": len(before),

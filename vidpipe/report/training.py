@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from vidpipe.answers import JoinedVideos
 from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json
+from vidpipe.errors import UsageError
 from vidpipe.ledger import open_ledger
 from vidpipe.manifest.reach import Reach
 from vidpipe.storage import storage_errors
@@ -44,7 +45,7 @@ def read_training(url: str, wanted_id: str, reach: Reach, *, is_asked: bool) -> 
     """
     try:
         if not is_asked and not reach.allows(url):
-            raise ValueError(f"the predictions name {url}, {reach.rule}, or give it as --checkpoint")
+            raise UsageError(f"the predictions name {url}, {reach.rule}, or give it as --checkpoint")
         return _read(url, wanted_id, reach)
     except ValueError as error:
         if is_asked:
@@ -56,12 +57,12 @@ def _read(url: str, wanted_id: str, reach: Reach) -> Training:
     with storage_errors(url):
         folder = next((each for each in (url, join(url, "best")) if "checkpoint.json" in file_names(each)), None)
         if folder is None:
-            raise ValueError(f"{url} holds no checkpoint.json; give the output of jobs/train.py as --checkpoint")
+            raise UsageError(f"{url} holds no checkpoint.json; give the output of jobs/train.py as --checkpoint")
         text = read_buffer(join(folder, "checkpoint.json")).to_pybytes()
         facts, _, sha256 = facts_from_json(text, join(folder, "checkpoint.json"))
         found_id = checkpoint_id(facts, sha256)
         if found_id != wanted_id:
-            raise ValueError(
+            raise UsageError(
                 f"{folder} holds checkpoint {found_id}, and the predictions are by {wanted_id}; give the one that made "
                 "them as --checkpoint, or predict again"
             )

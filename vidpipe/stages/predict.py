@@ -19,7 +19,7 @@ from vidpipe.cli import connect_ray
 from vidpipe.clip_blocks import BlockSettings, decoded_blocks, stored_blocks
 from vidpipe.clip_model import BlockModel
 from vidpipe.config import PredictConfig
-from vidpipe.errors import DecodeError, FailureRateError
+from vidpipe.errors import DecodeError, FailureRateError, UsageError
 from vidpipe.guard import Guard
 from vidpipe.label_video import label_video
 from vidpipe.lease import hold
@@ -55,19 +55,19 @@ class Work:
 
 
 def predict(config: PredictConfig, work: Work = Work()) -> None:
-    """Run the stage; raises ValueError before any work, and FailureRateError after all of it."""
+    """Run the stage; raises UsageError before any work, and FailureRateError after all of it."""
     if config.output is not None:
         label_videos(config, config.output, work)
     elif is_one_video(config.source):
         label_one(config)
     else:
-        raise ValueError(f"{config.source} is not one video; say where its predictions go: add --output OUT")
+        raise UsageError(f"{config.source} is not one video; say where its predictions go: add --output OUT")
 
 
 def label_one(config: PredictConfig) -> None:
     """Label the one video that the source is, and print its labels."""
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda needs a GPU, and this machine has none; drop it, or give --device cpu")
+        raise UsageError("device cuda needs a GPU, and this machine has none; drop it, or give --device cpu")
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     checkpoint = load_checkpoint(config.checkpoint, "cuda" if on_gpu else "cpu")
     question = make_question(config, checkpoint.facts, checkpoint.checkpoint_id, checkpoint.url)
@@ -261,7 +261,7 @@ def cluster_pools(config: PredictConfig) -> Pools:
     resources = ray.cluster_resources()
     num_gpus = int(resources.get("GPU", 0))
     if config.device == "cuda" and not num_gpus:
-        raise ValueError("device cuda needs a GPU, and this Ray cluster has none; drop it, or give --device cpu")
+        raise UsageError("device cuda needs a GPU, and this Ray cluster has none; drop it, or give --device cpu")
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     on_gpu = config.device != "cpu" and num_gpus > 0
     num_cpus = max(int(resources.get("CPU", 1)), 1)

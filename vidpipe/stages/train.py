@@ -15,6 +15,7 @@ import pyarrow.fs
 
 from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
+from vidpipe.errors import UsageError
 from vidpipe.lease import hold
 from vidpipe.models import build_model
 from vidpipe.plain_text import say
@@ -38,7 +39,7 @@ TEST_SPLIT = "test"
 
 
 def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
-    """Run the stage; raises ValueError before any work."""
+    """Run the stage; raises UsageError before any work."""
     start_s = time.monotonic()
     config = with_absolute_paths(config)
     check_trackers(config)
@@ -104,23 +105,23 @@ def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[st
     use_gpu = config.device == "cuda" or (config.device == "auto" and num_gpus > 0)
     low, high = config.worker_range or ((num_gpus, num_gpus) if use_gpu and num_gpus else (1, 1))
     if high > config.batch_size:
-        raise ValueError(
+        raise UsageError(
             f"batch_size {config.batch_size} is the clips of all workers together, and there are {high} GPUs; "
             f"give --batch-size {high} or more, or --num-workers {config.batch_size}"
         )
     if use_gpu and num_gpus < low:
-        raise ValueError(
+        raise UsageError(
             f"device cuda with {low} workers needs {low} GPUs, Ray has {num_gpus}; give --device cpu or fewer "
             "--num-workers, or join a cluster with GPUs (RAY_ADDRESS, or ray job submit)"
         )
     if config.sync_batch_norm and not use_gpu:
-        raise ValueError("sync_batch_norm works on GPUs only, and Ray has none; drop it")
+        raise UsageError("sync_batch_norm works on GPUs only, and Ray has none; drop it")
     # A worker runs on one node: with more CPUs than that has it would be waited for without end.
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     share = max((cpus for cpus in range(1, max(nodes) + 1) if num_places(nodes, cpus) >= high), default=1)
     cpus = config.cpus_per_worker or (min(share, MAX_GPU_WORKER_CPUS) if use_gpu else share)
     if num_places(nodes, cpus) < low:
-        raise ValueError(
+        raise UsageError(
             f"{low} workers with {cpus} CPUs each do not fit: Ray has nodes with {', '.join(map(str, nodes))} CPUs; "
             "give fewer --num-workers or --cpus-per-worker"
         )
@@ -164,21 +165,21 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
 
 
 def mistakes_end_the_run() -> Any:
-    """A callback of Ray Train: a ValueError on a worker would come again each time, unlike the loss of a worker."""
+    """A callback of Ray Train: a UsageError on a worker would come again each time, unlike the loss of a worker."""
     import ray.train
 
     class MistakesEndTheRun(ray.train.UserCallback):
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
             for error in worker_exceptions.values():
                 cause = getattr(error, "_base_exc", error)
-                if isinstance(cause, ValueError):
+                if isinstance(cause, UsageError):
                     raise cause  # of the callback: Ray Train does not try again after it
 
     return MistakesEndTheRun()
 
 
 def fit(trainer: Any) -> None:
-    """Run Ray Train to its end; a worker's ValueError comes out as such, and Ctrl-C as KeyboardInterrupt.
+    """Run Ray Train to its end; a worker's UsageError comes out as such, and Ctrl-C as KeyboardInterrupt.
 
     In the main thread Ray Train takes Ctrl-C for itself, and ends the process as if all were well.
     """
@@ -196,8 +197,8 @@ def fit(trainer: Any) -> None:
     try:
         done.result()
     except ray.train.ControllerError as error:
-        if isinstance(error.controller_failure, ValueError):
-            raise ValueError(str(error.controller_failure)) from error
+        if isinstance(error.controller_failure, UsageError):
+            raise UsageError(str(error.controller_failure)) from error
         raise
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from vidpipe.errors import UsageError
 from vidpipe.synthetic import ENCODINGS, MOTIONS, generate_broken, generate_folder, generate_hmdb51, generate_ucf101
 
 CLIPS_A_GROUP = 2  # of ucf101
@@ -35,10 +36,10 @@ class SyntheticConfig:
 
     def __post_init__(self) -> None:
         if self.layout != "folders" and self.num_broken:
-            raise ValueError(f"num_broken is for layout folders, not {self.layout}; drop it")
+            raise UsageError(f"num_broken is for layout folders, not {self.layout}; drop it")
         step = {"folders": 1, "ucf101": CLIPS_A_GROUP * len(MOTIONS), "hmdb51": len(MOTIONS)}[self.layout]
         if self.num_videos < 1 or self.num_videos % step:
-            raise ValueError(f"num_videos of layout {self.layout} must be a multiple of {step}, got {self.num_videos}")
+            raise UsageError(f"num_videos of layout {self.layout} must be a multiple of {step}, got {self.num_videos}")
 
 
 def main(config: SyntheticConfig) -> None:

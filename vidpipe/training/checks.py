@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from vidpipe.config import TrainConfig
+from vidpipe.errors import UsageError
 from vidpipe.models import VideoModel
 from vidpipe.run_file import RUN_FILE
 from vidpipe.training.clip_rows import LabelledClips
@@ -19,7 +20,7 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> None:
-    """Raise ValueError when the clips, the settings and the model do not fit each other."""
+    """Raise UsageError when the clips, the settings and the model do not fit each other."""
     num_frames, *_ = clips.spec.shape
     height, width = input_size(config, model)
     model.input.check(num_frames, height, width)
@@ -27,10 +28,10 @@ def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> N
     if config.augment.mixes:
         for name, size in (("batch_size", config.batch_size), ("micro_batch_size", config.micro_batch_size or 2)):
             if size % 2:
-                raise ValueError(f"{name} must be even with mixup or cutmix, which mix clips in pairs, got {size}")
+                raise UsageError(f"{name} must be even with mixup or cutmix, which mix clips in pairs, got {size}")
     num_train = len(clips.splits[config.train_split])
     if num_train < config.batch_size:
-        raise ValueError(
+        raise UsageError(
             f"batch_size {config.batch_size} is more than the {num_train} clips of split {config.train_split}; "
             f"give --batch-size {num_train} or less"
         )
@@ -45,7 +46,7 @@ def input_size(config: TrainConfig, model: VideoModel) -> tuple[int, int]:
 
 
 def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
-    """Raise ValueError when the output holds a run with other settings."""
+    """Raise UsageError when the output holds a run with other settings."""
     settings = run_settings(config, clips)
     if SETTINGS_FILE not in file_names(config.output):
         return
@@ -53,7 +54,7 @@ def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
     other = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if other:
         changes = ", ".join(f"{name} {before.get(name)} then, {settings.get(name)} now" for name in other[:3])
-        raise ValueError(
+        raise UsageError(
             f"{config.output} holds a run with other settings ({changes}); give the same ones to go on with it, "
             "another --output, or --restart to replace it"
         )

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe.clips import part_urls
+from vidpipe.errors import UsageError
 from vidpipe.ledger import open_ledger
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
@@ -73,7 +74,7 @@ def labelled_clips(output: str, train_split: str, val_split: str, test_split: st
     splits = {name: _rows_of(table, status, name, labels, places, ledger.spec) for name in wanted}
     for name, rows in splits.items():
         if not len(rows):
-            raise ValueError(
+            raise UsageError(
                 f"no video of split {name} in {output} was decoded ({len(rows.failed)} failed); the reasons are in "
                 "its status/, preprocess them with --retry-failed"
             )
@@ -104,7 +105,7 @@ def _check_splits(output: str, status: pa.Table, wanted: list[str]) -> None:
     for name in wanted:
         if not counts.get(name):
             have = ", ".join(f"{split or 'none'} {number}" for split, number in counts.items())
-            raise ValueError(
+            raise UsageError(
                 f"{output} has no videos in split {name} (it has: {have}); split the manifest "
                 "with jobs/index.py --val-fraction 0.2 and preprocess again (nothing is decoded twice), or name "
                 "another split"
@@ -115,7 +116,7 @@ def _check_labels(output: str, status: pa.Table, train_split: str, wanted: list[
     used = status.filter(pc.is_in(status["split"], value_set=pa.array(wanted)))
     unlabelled = used.filter(pc.is_null(used["label"]))
     if len(unlabelled):
-        raise ValueError(
+        raise UsageError(
             f"{len(unlabelled)} of {len(used)} videos in {output} have no label (first: "
             f"{unlabelled['video_id'][0].as_py()}); make the manifest with jobs/index.py --layout folders, or fill its "
             "column label, and preprocess again (nothing is decoded twice)"
@@ -123,12 +124,12 @@ def _check_labels(output: str, status: pa.Table, train_split: str, wanted: list[
     labels = tuple(sorted(set(used.filter(pc.equal(used["split"], train_split))["label"].to_pylist())))
     strangers = sorted(set(used["label"].to_pylist()) - set(labels))
     if strangers:
-        raise ValueError(
+        raise UsageError(
             f"{len(strangers)} labels have no video in split {train_split}, but some in {' or '.join(wanted[1:])} "
             f"(first: {strangers[0]}); no model can learn them: move videos to {train_split}, or drop these labels"
         )
     if len(labels) < 2:
-        raise ValueError(f"split {train_split} of {output} has the one label {labels[0]}; training needs two or more")
+        raise UsageError(f"split {train_split} of {output} has the one label {labels[0]}; training needs two or more")
     return labels
 
 

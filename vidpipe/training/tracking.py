@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from torch.utils.tensorboard import SummaryWriter
 
 from vidpipe.config import TrainConfig
+from vidpipe.errors import UsageError
 from vidpipe.storage import filesystem
 from vidpipe.training.checks import TENSORBOARD_FOLDER
 from vidpipe.transfer import join, put_bytes
@@ -85,9 +86,9 @@ def make_trackers(config: TrainConfig) -> list[Tracker]:
 
 
 def check_trackers(config: TrainConfig) -> None:
-    """Raise ValueError for a tracker that is not installed."""
+    """Raise UsageError for a tracker that is not installed."""
     from importlib.util import find_spec
 
     for name in config.tracking:
         if find_spec(name) is None:
-            raise ValueError(f"tracking {name} is not installed; pip install {name}, or drop it")
+            raise UsageError(f"tracking {name} is not installed; pip install {name}, or drop it")

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from vidpipe.errors import UsageError
 from vidpipe.models import VideoModel, build_model
 from vidpipe.training.batches import Batches
 from vidpipe.training.checks import input_size
@@ -188,7 +189,7 @@ def finite(loss_sum: torch.Tensor, step: int) -> float:
     """The number; ValueError when the loss is none any more: no such state is ever saved."""
     value: float = loss_sum.item()
     if not math.isfinite(value):
-        raise ValueError(
+        raise UsageError(
             f"the loss was {value} by step {step}: training diverged; give a lower --learning-rate, "
             "--clip-grad-norm 1, --warmup 0.1 or --precision fp32, with --restart"
         )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelInput
 from vidpipe.transform_spec import AugmentSpec, ViewSpec
 from vidpipe.transforms.augment import augment_clips
@@ -29,32 +30,32 @@ class ClipTransform:
     """
 
     def __init__(self, model_input: ModelInput, size: Size, views: ViewSpec, augment: AugmentSpec) -> None:
-        """Raises ValueError for a size, height and width in pixels, that the model does not take."""
+        """Raises UsageError for a size, height and width in pixels, that the model does not take."""
         wanted = model_input.height, model_input.width
         if not model_input.any_size and tuple(size) != wanted:
-            raise ValueError(
+            raise UsageError(
                 f"size {_text(size)} does not fit the model, which takes {_text(wanted)} only; leave the size out"
             )
         self.input, self.size, self.views, self.augment = model_input, (size[0], size[1]), views, augment
 
     def check(self, shape: Sequence[int]) -> None:
-        """Raises ValueError when clips of that shape, (T, H, W, C), do not give the model what it wants, or when a
+        """Raises UsageError when clips of that shape, (T, H, W, C), do not give the model what it wants, or when a
         setting asks for what they cannot give."""
         num_frames, frame = shape[0], (shape[1], shape[2])
         wanted = max(self.input.num_frames or 0, self.input.min_frames)
         if num_frames < wanted:
-            raise ValueError(
+            raise UsageError(
                 f"clips have {num_frames} frames, the model takes {wanted}; preprocess again with --num-frames {wanted}"
             )
         if self.views.resize_short is None and (frame[0] < self.size[0] or frame[1] < self.size[1]):
-            raise ValueError(
+            raise UsageError(
                 f"frames of {_text(frame)} are too small for the model's {_text(self.size)}; preprocess again with "
                 f"--size {_text(self.size)}, or give --views.resize-short {max(self.size)} to enlarge them"
             )
         scaled = self._covering("resize_short", frame, self.views.resize_short)
         crops = self.views.crops
         if len({crop_box(scaled, self.size, crops, index) for index in range(crops)}) < crops:
-            raise ValueError(
+            raise UsageError(
                 f"crops {crops} of {_text(self.size)} are not all different in frames that come to {_text(scaled)}; "
                 f"give fewer --views.crops, or --views.resize-short above {max(self.size)}"
             )
@@ -62,7 +63,7 @@ class ClipTransform:
             for side in self.augment.short_side:
                 self._covering("short_side", frame, side)
         elif self.augment.crop == "random" and scaled == self.size:
-            raise ValueError(
+            raise UsageError(
                 f"crop random has nothing to choose: the frames come to {_text(scaled)}, the crop's own size; "
                 f"give --short-side, or --views.resize-short above {max(self.size)}, or --crop resized"
             )
@@ -77,7 +78,7 @@ class ClipTransform:
         """The clips as training sees them, each changed by numbers drawn from its own seed: whole numbers from 0, such
         as (seed, epoch, row). With an `AugmentSpec` that asks for nothing, the centre crop of `view`."""
         if len(seeds) != len(frames):
-            raise ValueError(f"{len(frames)} clips need as many seeds, got {len(seeds)}")
+            raise UsageError(f"{len(frames)} clips need as many seeds, got {len(seeds)}")
         pictures = self._chosen(frames)
         if self.augment.short_side is None and self.augment.crop != "resized":
             pictures = self._scaled(pictures)
@@ -97,7 +98,7 @@ class ClipTransform:
         """Size that frames are scaled to, checked to cover the crop."""
         scaled = scaled_size(frame, self.size, short_side)
         if scaled[0] < self.size[0] or scaled[1] < self.size[1]:
-            raise ValueError(
+            raise UsageError(
                 f"{name} {short_side} scales frames of {_text(frame)} to {_text(scaled)}, less than the model's "
                 f"{_text(self.size)}; set it to {max(self.size)} or more"
             )
