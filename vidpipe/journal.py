@@ -52,7 +52,17 @@ class Journal:
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for first in range(0, len(urls), NUM_READERS):
                 for data in pool.map(read_buffer, urls[first : first + NUM_READERS]):
-                    yield pq.read_table(pa.BufferReader(data), columns=columns).replace_schema_metadata()
+                    yield self._columns_of(data, columns)
+
+    def _columns_of(self, data: pa.Buffer, columns: list[str]) -> pa.Table:
+        """Read some columns of a file; one that was added later is null where the file is older."""
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            table = file.read(columns=there).replace_schema_metadata()
+        for index, name in enumerate(columns):
+            if name not in there:
+                table = table.add_column(index, name, pa.nulls(len(table), self.schema.field(name).type))
+        return table
 
     def commit(self, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Write rows; they count from the moment that the file is there, all of them at once."""
