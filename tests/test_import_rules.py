@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,12 @@ def test_arrow_threads_read_from_memory_of_arrow(path: Path):
     text = path.read_text()
     assert "py_buffer(" not in text
     assert text.count(".read_table(") == text.count(".read_table(pa.BufferReader(")
+
+
+def test_no_two_modules_of_the_tests_share_a_name():
+    """They are imported by name alone: of two, a plain `pytest` collects neither."""
+    counts = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, number in counts.items() if number > 1] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
