@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 from bad_videos import BAD_VIDEOS, good_video
+from loadable import loadable
 from small_videos import ODD_VIDEOS, write_pictures
 
 import vidpipe.decode.packets
@@ -13,7 +14,7 @@ from vidpipe.decode.packets import PacketIndex
 from vidpipe.decode.pictures import know_pictures
 from vidpipe.decode.pyav import IndexMismatch, PyavVideo
 from vidpipe.decode.resize import Resizer
-from vidpipe.errors import DecodeError
+from vidpipe.errors import DecodeError, UsageError
 from vidpipe.spec import ClipSpec
 from vidpipe.synthetic import ENCODINGS
 
@@ -116,11 +117,16 @@ def test_size_and_codec_are_known_after_the_first_frame(generated):
 
 @pytest.fixture(params=["decord", "torchcodec"])
 def peer(request) -> str:
-    try:
-        check_decoder(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    return request.param
+    return loadable(request.param)
+
+
+def test_torchcodec_without_ffmpeg_is_refused_and_no_video_is_blamed(generated, monkeypatch):
+    torchcodec = pytest.importorskip("torchcodec", exc_type=(ImportError, OSError, RuntimeError))
+    monkeypatch.setattr(torchcodec, "ffmpeg_major_version", None)  # as it is where the libraries are missing
+    with pytest.raises(UsageError, match=r"no FFmpeg.*apt-get install ffmpeg.*--decoder pyav"):
+        check_decoder("torchcodec")
+    with pytest.raises(ImportError, match="no FFmpeg"):
+        open_video(str(generated["h264_mp4"]), ClipSpec(decoder="torchcodec"))
 
 
 def test_a_peer_gives_nearly_the_pixels_of_pyav(peer, generated):
@@ -146,8 +152,7 @@ def test_a_peer_delivers_gray_and_any_size(peer, generated):
 @pytest.mark.parametrize("name", ["hls_playlist.mp4", "ffconcat.avi", "sdp.mp4", "dash_mpd.mp4"])
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_no_decoder_follows_a_playlist(decoder, name, tmp_path):
-    if decoder != "pyav":
-        pytest.importorskip(decoder, exc_type=(ImportError, OSError, RuntimeError))
+    loadable(decoder)
     BAD_VIDEOS[name][0](tmp_path / name, np.random.default_rng(0))
     with pytest.raises(DecodeError, match="playlist") as refused:
         open_video(str(tmp_path / name), ClipSpec(decoder=decoder))

@@ -60,6 +60,7 @@ def _open_decord(path: str, spec: ClipSpec) -> Video:
 def _open_torchcodec(path: str, spec: ClipSpec) -> Video:
     from vidpipe.decode.peers import TorchcodecVideo
 
+    _load_torchcodec()
     return TorchcodecVideo(path, spec)
 
 
@@ -85,13 +86,22 @@ def check_decoder(name: str) -> None:
         if name == "decord":
             import decord  # noqa: F401
         elif name == "torchcodec":
-            import torchcodec.decoders  # noqa: F401
+            _load_torchcodec()
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(
             f"decoder {name} does not load here ({reason}); torchcodec needs FFmpeg's shared libraries on the system "
             f"(apt-get install ffmpeg), decord an x86-64 Linux wheel; or use --decoder pyav, which brings its own"
         ) from None
+
+
+def _load_torchcodec() -> None:
+    """Raise ImportError, or what torchcodec raises, when it lacks its libraries: no video is to blame for that."""
+    import torchcodec.decoders
+
+    # Since 0.16 it loads without FFmpeg, for pictures, and fails at the first video.
+    if getattr(torchcodec, "ffmpeg_major_version", "older") is None:
+        raise ImportError("torchcodec finds no FFmpeg libraries")
 
 
 def decoder_versions(name: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from vidpipe.config.doctor import DoctorConfig
 from vidpipe.decode import DECODERS, check_decoder, open_video
 from vidpipe.doctor.findings import ClusterFacts, Finding
+from vidpipe.errors import UsageError
 from vidpipe.spec import ClipSpec
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -93,7 +94,7 @@ def check_decoders(config: DoctorConfig, cluster: ClusterFacts) -> Finding:
         for name in DECODERS:
             try:
                 check_decoder(name)
-            except ValueError as error:
+            except UsageError as error:
                 absent.append(str(error).partition(";")[0])
                 continue
             with open_video(str(path), ClipSpec(size="64", decoder=cast(Any, name))) as video:
