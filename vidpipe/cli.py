@@ -18,7 +18,8 @@ from typing import NoReturn, TypeVar, get_args, get_type_hints
 import tyro
 
 from vidpipe.errors import FailureRateError, OutputInUseError, UsageError
-from vidpipe.plain_text import LogFormatter, holds_secret, say, say_traceback
+from vidpipe.flags import POSITIONAL, settings_from_flags
+from vidpipe.plain_text import LogFormatter, forget_reader, holds_secret, say, say_traceback
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
 # A machine that vanishes does not even say that it is gone; a connection to it ends when what was sent was not
@@ -28,7 +29,6 @@ ANSWER_LIMIT_S = 20.0  # of a head that is being started
 RAY_PATIENCE = {"RAY_grpc_client_keepalive_timeout_ms": "20000"}
 
 _, *WITHOUT_PREFIX = get_args(tyro.conf.OmitArgPrefixes[int])
-_, *POSITIONAL = get_args(tyro.conf.Positional[int])
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -49,7 +49,14 @@ def parse(config_class: type[Config]) -> Config:
         os.environ.setdefault(name, value)
     try:
         check_no_secrets(sys.argv[1:])
-        return tyro.cli(config_class, description=config_class.__doc__)
+        try:
+            return settings_from_flags(config_class)
+        finally:
+            sys.stdout.flush()  # of --help, before Python itself does it where nothing can be caught
+    except BrokenPipeError:  # it was help, or what is wrong with a flag
+        for stream in (sys.stdout, sys.stderr):
+            forget_reader(stream)
+        sys.exit(0 if {"-h", "--help"} & {*sys.argv} else 2)
     except UsageError as error:
         fail(error, config_class)
 

@@ -47,7 +47,7 @@ class ModelSpec:
     mlp_sizes: tuple[int, ...] = (1024, 512, 256, 128)
     """Hidden layers of the mlp head."""
     dropout: float = 0.0
-    """Of the head, and between the layers of the rnn; dropout within a backbone is the backbone's own."""
+    """Dropout of the head, and between the layers of the rnn; that within a backbone is the backbone's own."""
     join: Literal["mean", "vote"] = "mean"
     """How frames become a clip: mean of their probabilities, or the label that most frames have."""
     rnn: Literal["lstm", "gru"] = "lstm"

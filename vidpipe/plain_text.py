@@ -71,7 +71,17 @@ def shown(text: object) -> str:
 def say(*lines: str, file: TextIO | None = None) -> None:
     """What a job prints: one line each."""
     for line in lines:
-        print(shown(line), file=file, flush=True)
+        try:
+            print(shown(line), file=file, flush=True)
+        except BrokenPipeError:
+            forget_reader(file or sys.stdout)
+
+
+def forget_reader(file: TextIO) -> None:
+    """Have the rest of a stream go nowhere: whoever read it (`| head`) has seen enough, and work goes on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
 
 
 def redacted(value: Any) -> Any:

@@ -9,7 +9,7 @@ from vidpipe.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """Look at this machine, its storage and its Ray before the night begins, and say what to mend."""
+    """Check this machine, its storage and its Ray, and say what to mend."""
 
     input: str | None = None
     """Folder, prefix or file that the jobs will read, with these credentials."""

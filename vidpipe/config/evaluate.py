@@ -12,7 +12,7 @@ from vidpipe.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Say how good predictions are, or what they are where nobody knows the truth: a page to look at, and tables."""
+    """Say how good predictions are, or what they are where nobody knows the truth."""
 
     predictions: tyro.conf.Positional[str]
     """The output of jobs/predict.py."""

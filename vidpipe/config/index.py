@@ -24,7 +24,7 @@ class IndexConfig:
     source: tyro.conf.Positional[str]
     """Folder, bucket or prefix with the videos (local, s3://, gs://), or the table that lists them."""
     output: str = "manifest.parquet"
-    """Manifest to write: one row a video."""
+    """Manifest to write: one row per video."""
     layout: Layout = "flat"
     """Where labels and splits are read from: flat: nowhere; folders: one folder a class, below train/, val/ and test/
     or not; ucf101 and hmdb51: the official lists; table: a CSV, JSONL or Parquet file with a column url or path."""

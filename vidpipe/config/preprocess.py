@@ -13,14 +13,14 @@ from vidpipe.spec import ClipSpec
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessConfig:
-    """Videos become a table of clips: every video is decoded once and gets one status row."""
+    """Decode every video once into a table of clips, with one status row per video."""
 
     source: tyro.conf.Positional[str]
     """A folder, a prefix such as s3://bucket/videos, or a manifest (.parquet from jobs/index.py, .csv, .jsonl)."""
     output: str
     """Folder or prefix for clips/, status/ and run.json. A rerun with the same output does only what is missing."""
     layout: Literal["flat", "folders"] = "flat"
-    """Of a folder or prefix: flat has no labels, in folders the first folder is the label. jobs/index.py knows more."""
+    """Labels of a folder or prefix: flat has none, in folders the first folder is one. jobs/index.py knows more."""
     allow_url_prefix: tuple[str, ...] = ()
     """Buckets or folders whose videos a manifest or table may name: besides its own bucket, where it lies in one; of a
     local one, these only (default: any)."""

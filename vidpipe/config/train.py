@@ -22,7 +22,7 @@ FREE_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Train a model on clips; the checkpoint knows its model, labels, clips and transform."""
+    """Train a model on clips; the checkpoint knows its model, labels and clips."""
 
     clips: tyro.conf.Positional[str]
     """Folder or prefix that jobs/preprocess.py wrote. Labels, splits and the clips' settings are read from it."""
@@ -51,7 +51,7 @@ class TrainConfig:
     learning_rate: float = 3e-4
     """Peak learning rate, for one batch of batch_size clips."""
     weight_decay: float = 0.0
-    """Of matrices and kernels; biases and norms have none."""
+    """Weight decay of matrices and kernels; biases and norms have none."""
     momentum: float = 0.9
     """sgd: momentum."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
@@ -79,10 +79,10 @@ class TrainConfig:
     max_steps: int | None = None
     """Stop after this many steps, without an evaluation if in mid-epoch: for timing."""
     seed: int = 0
-    """Of the initial weights, the order of the clips, augmentation and dropout."""
+    """Seed of the initial weights, the order of the clips, augmentation and dropout."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of the forward pass; auto: bf16 on GPUs that have it, else fp32."""
+    """Number type of the forward pass; auto: bf16 on GPUs that have it, else fp32."""
     compile: bool = False
     """torch.compile the model."""
     sync_batch_norm: bool = False
