@@ -178,6 +178,23 @@ def test_the_model_card_shows_what_was_measured_and_how(copied):
     assert "left, right, up" in card
 
 
+def test_a_videomae_saved_under_the_names_of_transformers_before_5_23_comes_back(tmp_path, monkeypatch):
+    spec = SPECS["transformer, videomae"]
+    model = build_model(spec, LABELS).eval()
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("query.bias", "value.bias")):
+            tensor.normal_()
+    now = type(model).file_name
+    with monkeypatch.context() as patch:
+        old = lambda self, name: now(self, name).replace("query.bias", "q_bias").replace("value.bias", "v_bias")  # noqa: E731
+        patch.setattr(type(model), "file_name", old)
+        identity = save_checkpoint(str(tmp_path), model, facts_of(spec))
+    clips = torch.randn(1, 4, 3, 32, 32)
+    checkpoint = load_checkpoint(str(tmp_path))
+    assert checkpoint.checkpoint_id == identity
+    assert torch.equal(checkpoint.model(clips), model(clips))
+
+
 @pytest.mark.parametrize("family", TRANSFORMERS)
 def test_transformers_own_loaders_read_the_folder_and_give_our_logits(family, tmp_path):
     spec = SPECS[f"transformer, {family}"]

@@ -1,3 +1,4 @@
+import json
 import logging
 from urllib.error import URLError
 
@@ -164,3 +165,35 @@ def test_a_transformer_starts_from_a_folder_as_transformers_wrote_it_but_for_the
     assert own.keys() == state.keys()
     different = [name for name, tensor in own.items() if not torch.equal(tensor, state[name])]
     assert different == ["classifier.weight", "classifier.bias"]
+
+
+OLD_NAMES = {"query.bias": "q_bias", "value.bias": "v_bias"}
+
+
+def old_names(state):
+    """A VideoMAE's tensors as the published files name them, with biases that are not zero."""
+    old = {}
+    for name, tensor in state.items():
+        is_bias = name.endswith(tuple(OLD_NAMES))
+        for ending, before in OLD_NAMES.items():
+            name = name.removesuffix(ending) + before if name.endswith(ending) else name
+        old[name] = torch.randn_like(tensor) if is_bias else tensor
+    assert sum(name.endswith(("q_bias", "v_bias")) for name in old) == 4
+    return old
+
+
+@pytest.mark.parametrize("way", ["folder", "file"])
+def test_the_biases_of_a_published_videomae_land(tmp_path, way):
+    """Its files call them q_bias and v_bias; they were zero with transformers before 5.23, without an error."""
+    theirs = build_empty(SPECS["transformer, videomae"], LABELS)
+    published = old_names({theirs.file_name(name): tensor for name, tensor in theirs.state_dict().items()})
+    config = theirs.config.to_dict() | {"architectures": ["VideoMAEForVideoClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file(published, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    weights = "default" if way == "folder" else str(tmp_path / "model.safetensors")
+    ours = build_model(ModelSpec(model="transformer", backbone=str(tmp_path), weights=weights), LABELS)
+    own = {ours.file_name(name): tensor for name, tensor in ours.state_dict().items()}
+    for layer in range(2):
+        for ending, before in OLD_NAMES.items():
+            name = f"videomae.encoder.layer.{layer}.attention.attention."
+            assert torch.equal(own[name + ending], published[name + before])

@@ -133,6 +133,7 @@ def _checked(url: str, name: str, sha256: str | None) -> bytes:
 
 def _fill(model: VideoModel, tensors: dict[str, Tensor], url: str) -> None:
     own = model.state_dict()
+    tensors = {model.present_name(name): tensor for name, tensor in tensors.items()}
     names = {model.file_name(name): name for name in own}
     wrong = sorted(names.keys() ^ tensors.keys())
     wrong += [name for name in names.keys() & tensors.keys() if own[names[name]].shape != tensors[name].shape]

@@ -51,6 +51,10 @@ class VideoModel(nn.Module):
         """What a tensor of `state_dict` is called in a checkpoint's model.safetensors."""
         return name
 
+    def present_name(self, name: str) -> str:
+        """What a tensor is called in files that are written now, where older ones call it `name`."""
+        return name
+
     def published_names(self) -> dict[str, str]:
         """The tensors that published weights may fill: their name there -> their name in `state_dict`."""
         prefix = "backbone.network."

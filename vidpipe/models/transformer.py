@@ -36,6 +36,8 @@ FAMILIES = {
     "vivit": Family("google/vivit-b-16x2-kinetics400", (0.75, 0.75, 0.75), (0.25, 0.25, 0.25)),
     "vjepa2": Family("facebook/vjepa2-vitl-fpc16-256-ssv2", *IMAGENET),
 }
+# VideoMAE's biases in the published files, and in checkpoints of transformers before 5.23.
+PRESENT_NAMES = {"q_bias": "query.bias", "v_bias": "value.bias"}
 # The layers after the encoder, in their order, as far as a family has them: VideoMAE's norm, V-JEPA 2's attention.
 HEAD_LAYERS = ("fc_norm", "pooler", "classifier")
 
@@ -66,6 +68,10 @@ class Transformer(VideoModel):
 
     def file_name(self, name: str) -> str:
         return name.removeprefix("backbone.network.").removeprefix("head.")
+
+    def present_name(self, name: str) -> str:
+        layer, dot, tensor = name.rpartition(".")
+        return f"{layer}{dot}{PRESENT_NAMES.get(tensor, tensor)}"
 
     def published_names(self) -> dict[str, str]:
         """All but the classifier: what is behind the encoder starts from its published weights where there are any."""

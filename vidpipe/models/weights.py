@@ -57,6 +57,7 @@ def load_weights(model: VideoModel, source: str) -> WeightsReport:
 def load_state(model: VideoModel, state: Mapping[str, Tensor], source: str) -> WeightsReport:
     """Fill the model's backbone from named tensors; names may begin with what a wrapper put there."""
     own = model.state_dict()
+    state = {model.present_name(name): tensor for name, tensor in state.items()}
     published = model.published_names()
     prefix = _best_prefix(published, state)
     found = {name: state[prefix + name] for name in published if prefix + name in state}
