@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.model_spec import ModelInput, ModelSpec
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
@@ -39,6 +40,8 @@ class CheckpointFacts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+        if len(self.size) != 2:
+            raise UsageError(f"size must be height and width, got {self.size}")
         height, width = self.size
         object.__setattr__(self, "size", (height, width))
         if len(set(self.labels)) != len(self.labels) or not self.labels:
@@ -75,8 +78,10 @@ def facts_to_json(facts: CheckpointFacts, model_input: ModelInput, sha256: dict[
 
 def facts_from_json(text: bytes, url: str) -> tuple[CheckpointFacts, ModelInput, dict[str, str]]:
     """The facts, what the model wants to see, and the sha256 of the files. Raises UsageError for what is not ours."""
-    try:
+    way_out = "use the version that wrote it (its `versions`), or train again"
+    with given_file(url, way_out, "is not a checkpoint.json of this version of vidpipe"):
         content = json.loads(text)
+    try:
         written, stated = content.pop("format"), content.pop("checkpoint_id")
         sha256, seen = content.pop("sha256"), content.pop("input")
         if written != FORMAT:
@@ -85,11 +90,8 @@ def facts_from_json(text: bytes, url: str) -> tuple[CheckpointFacts, ModelInput,
         for name, kind in (("model", ModelSpec), ("clip", ClipSpec), ("views", ViewSpec)):
             content[name] = kind(**content[name])
         facts = CheckpointFacts(**content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(
-            f"{url} is not a checkpoint.json of this version of vidpipe ({error}); "
-            "use the version that wrote it (its `versions`), or train again"
-        ) from error
+    except (UsageError, TypeError, KeyError, AttributeError) as error:  # other fields, or values of another kind
+        raise UsageError(f"{url} is not a checkpoint.json of this version of vidpipe ({error}); {way_out}") from error
     if stated != checkpoint_id(facts, sha256):
         raise UsageError(
             f"{url} was changed after it was written (checkpoint_id {stated} is not its content's "

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from vidpipe.clips import ClipTable, decode_jpegs
 from vidpipe.delivery import Delivery, deliveries, kept_guard, spool_folder
 from vidpipe.guard import Clip, Restart
-from vidpipe.parts import column
+from vidpipe.parts import column, own_part
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
@@ -81,9 +81,10 @@ def stored_blocks(videos: pa.Table, settings: BlockSettings, clips: str) -> Iter
     left = {row["video_id"]: row for row in videos.to_pylist()}
     num_seen = dict.fromkeys(left, 0)
     block = _Block(settings.clips_a_block)
-    fs, path = filesystem(join(clips, "clips", name))
+    url = join(clips, "clips", name)
+    fs, path = filesystem(url)
     columns = ["video_id", "clip_index", "start_s", "end_s", "frames"]
-    with fs.open(path, "rb") as file, open_parquet(file) as source:
+    with own_part(url), fs.open(path, "rb") as file, open_parquet(file) as source:
         for group in range(source.num_row_groups):
             table = source.read_row_group(group, columns)
             table = table.filter(pc.is_in(table["video_id"], value_set=videos["video_id"].combine_chunks()))

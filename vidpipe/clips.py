@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe.ledger import open_ledger
-from vidpipe.parts import spec_of
+from vidpipe.parts import own_part, spec_of
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
@@ -57,7 +57,7 @@ def read_clips(output: str, *, columns: list[str] | None = None, split: str | No
     """The clips of an output, a row group at a time: all columns or some, all splits or one."""
     for url in part_urls(output):
         fs, path = filesystem(url)
-        with fs.open(path, "rb") as file, open_parquet(file) as source:
+        with own_part(url), fs.open(path, "rb") as file, open_parquet(file) as source:
             spec = spec_of(source.schema_arrow)
             wanted = None if columns is None else list({*columns, "split"})
             for group in range(source.num_row_groups):

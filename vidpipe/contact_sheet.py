@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vidpipe.clips import ClipTable
 from vidpipe.ledger import Ledger
-from vidpipe.parts import spec_of
+from vidpipe.parts import own_part, spec_of
 from vidpipe.plain_tables import open_parquet
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join, put_bytes
@@ -44,9 +44,10 @@ def write_contact_sheet(output: str, ledger: Ledger) -> str | None:
 
 def first_frames(output: str, part: str, video_id: str) -> tuple[np.ndarray, list[float]]:
     """Up to `FRAMES_A_ROW` frames (N, H, W, C) of a video, spread over its first clips, and their times."""
-    fs, path = filesystem(join(output, "clips", part))
+    url = join(output, "clips", part)
+    fs, path = filesystem(url)
     tables = []
-    with fs.open(path, "rb") as file, open_parquet(file) as source:
+    with own_part(url), fs.open(path, "rb") as file, open_parquet(file) as source:
         spec = spec_of(source.schema_arrow)
         for group in range(source.num_row_groups):
             ids = source.read_row_group(group, ["video_id"])["video_id"]

@@ -43,6 +43,13 @@ class UsageError(ValueError):
     """
 
 
+class DamagedFileError(Exception):
+    """A file that vidpipe wrote cannot be read any more; the message names it, with the way out. Exit code 1.
+
+    No mistake of the command's: a storage may show a file before it is whole, and the next try may read it.
+    """
+
+
 class FailureRateError(Exception):
     """More videos failed than --max-failure-rate allows; all results are written. Exit code 3."""
 

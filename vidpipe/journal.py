@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vidpipe.file_errors import own_file
 from vidpipe.storage import filesystem
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
 
 SMALL_FILE_ROWS = 50_000
 LARGE_FILE_ROWS = 1_000_000  # of a merged file; a reader holds one file whole, besides the columns that it wants
+WAY_OUT = "remove it, and run the same command again: the videos of which it told are done again where need be"
 NUM_READERS = 8  # a run of a day leaves thousands of files, and a request takes tens of milliseconds
 
 
@@ -51,8 +53,11 @@ class Journal:
         urls = [join(self.folder, name) for name in names]
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for first in range(0, len(urls), NUM_READERS):
-                for data in pool.map(read_buffer, urls[first : first + NUM_READERS]):
-                    yield self._columns_of(data, columns)
+                some = urls[first : first + NUM_READERS]
+                for url, data in zip(some, pool.map(read_buffer, some), strict=True):
+                    with own_file(url, WAY_OUT):
+                        table = self._columns_of(data, columns)
+                    yield table
 
     def _columns_of(self, data: pa.Buffer, columns: list[str]) -> pa.Table:
         """Read some columns of a file; one that was added later is null where the file is older."""
@@ -130,7 +135,7 @@ def table_files(folder: str) -> list[str]:
 
 def read_schema(url: str) -> pa.Schema:
     fs, path = filesystem(url)
-    with fs.open(path, "rb") as file:
+    with own_file(url, WAY_OUT), fs.open(path, "rb") as file:
         return pq.read_schema(file)
 
 

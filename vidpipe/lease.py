@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidpipe.errors import OutputInUseError
+from vidpipe.file_errors import own_file
 from vidpipe.storage import filesystem, listed_time, listed_version
 from vidpipe.transfer import join, list_folder, put_bytes, remove_files
 
@@ -151,11 +152,14 @@ class Lease:
         return living
 
     def _read(self, name: str) -> Claim | None:
-        fs, path = filesystem(join(self.folder, name))
+        url = join(self.folder, name)
+        fs, path = filesystem(url)
         try:
-            return Claim(**json.loads(fs.cat_file(path)))
+            text = fs.cat_file(path)
         except FileNotFoundError:  # given back since it was listed
             return None
+        with own_file(url, "remove it once no run is at work on this output"):
+            return Claim(**json.loads(text))
 
     def _leave_to_holders(self) -> None:
         for rival, _ in self._living_rivals():

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe.errors import UsageError
-from vidpipe.journal import Journal, read_schema, table_files
+from vidpipe.file_errors import own_file
+from vidpipe.journal import WAY_OUT, Journal, read_schema, table_files
 from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
 from vidpipe.transfer import file_names, join, remove_files
@@ -159,7 +160,7 @@ class Ledger:
         names = self._journal.names()
         if not names:
             return
-        made_with = spec_of(read_schema(join(self._journal.folder, names[-1])))
+        made_with = _settings_in(join(self._journal.folder, names[-1]))
         differences = made_with.differences(spec)
         if differences:
             raise UsageError(
@@ -179,7 +180,14 @@ def open_ledger(output: str) -> Ledger:
     names = table_files(join(output, "status"))
     if not names:
         raise UsageError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
-    return Ledger(output, spec_of(read_schema(join(output, "status", names[-1]))))
+    return Ledger(output, _settings_in(join(output, "status", names[-1])))
+
+
+def _settings_in(url: str) -> ClipSpec:
+    """The settings that a status file was written with."""
+    schema = read_schema(url)
+    with own_file(url, WAY_OUT):
+        return spec_of(schema)
 
 
 def check_file_names(names: pa.ChunkedArray, source: str) -> None:

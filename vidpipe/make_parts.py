@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vidpipe.delivery import Delivery, deliveries, kept_guard, spool_folder
 from vidpipe.guard import Clip, Guard
-from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, part_name
+from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, own_part, part_name
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
@@ -52,10 +52,11 @@ def rewrite_part(name: str, statuses: list[dict[str, Any]], settings: PartSettin
     rows_of = {row["video_id"]: row for row in statuses}
     target = part_name(settings.spec, statuses)
     receipts = [{**row, "part": target} for row in statuses]
-    fs, path = filesystem(join(settings.output, "clips", name))
+    url = join(settings.output, "clips", name)
+    fs, path = filesystem(url)
     with spool_folder() as folder:
         local = folder / target
-        with fs.open(path, "rb") as file, open_parquet(file) as source:
+        with own_part(url), fs.open(path, "rb") as file, open_parquet(file) as source:
             made_with = source.schema_arrow.metadata
             with open_part(local, clips_schema(settings.spec, {}).with_metadata(made_with)) as writer:
                 for group in range(source.num_row_groups):

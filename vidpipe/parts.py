@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidpipe import __version__
+from vidpipe.file_errors import is_unreadable, own_file
 from vidpipe.guard import Clip
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
@@ -60,6 +62,13 @@ def clips_schema(spec: ClipSpec, decoder_versions: dict[str, str]) -> pa.Schema:
 def spec_of(schema: pa.Schema) -> ClipSpec:
     """The settings that a clips or status file was made with."""
     return ClipSpec(**json.loads(schema.metadata[METADATA_KEY])["clip_spec"])
+
+
+def own_part(url: str) -> AbstractContextManager[None]:
+    """Raise DamagedFileError, which names the part, where it cannot be read."""
+    return own_file(
+        url, "remove it and all of status/ beside clips/, and preprocess again: the other parts are taken as they are"
+    )
 
 
 class PartWriter:
@@ -193,8 +202,10 @@ def part_receipts(output: str, name: str, spec: ClipSpec) -> list[dict[str, Any]
     try:
         with fs.open(path, "rb", cache_type="readahead", block_size=1 << 16) as file:
             metadata = pq.read_metadata(file).metadata
-    except pa.ArrowInvalid:  # some storages show a file before it is whole
-        return []
+    except Exception as error:
+        if is_unreadable(error):  # some storages show a file before it is whole
+            return []
+        raise
     made_with = ClipSpec(**json.loads(metadata[METADATA_KEY])["clip_spec"])
     return json.loads(metadata[RECEIPTS_KEY]) if made_with == spec else []
 

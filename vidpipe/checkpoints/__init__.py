@@ -24,6 +24,7 @@ from torch import Tensor
 from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json, facts_to_json
 from vidpipe.checkpoints.hub_files import config_json, model_card, preprocessor_json
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.models import VideoModel, build_empty
 from vidpipe.models.transformer import Transformer
 from vidpipe.models.weights import read_safetensors
@@ -85,7 +86,10 @@ def load_checkpoint(url: str, device: str = "cpu") -> Checkpoint:
     facts, model_input, sha256 = facts_from_json(text, join(url, FACTS_FILE))
     wanted = [WEIGHTS_FILE, CONFIG_FILE] if facts.model.model == "transformer" else [WEIGHTS_FILE]
     files = {name: _checked(url, name, sha256.get(name)) for name in wanted}
-    config = json.loads(files[CONFIG_FILE]) if CONFIG_FILE in files else None
+    config = None
+    if CONFIG_FILE in files:
+        with given_file(join(url, CONFIG_FILE), "take a checkpoint made by jobs/train.py"):
+            config = json.loads(files[CONFIG_FILE])
     model = build_empty(facts.model, facts.labels, config)
     _fill(model, read_safetensors(files[WEIGHTS_FILE], join(url, WEIGHTS_FILE)), url)
     model.input = model_input

@@ -10,6 +10,7 @@ import urllib.request
 
 from vidpipe.config.doctor import DoctorConfig
 from vidpipe.doctor.findings import ClusterFacts, Finding
+from vidpipe.errors import UsageError
 from vidpipe.storage import filesystem, storage_errors
 from vidpipe.transfer import check_writable
 
@@ -27,7 +28,7 @@ def check_input(config: DoctorConfig, cluster: ClusterFacts) -> Finding:
                 return Finding("warn", f"{config.input} is empty", "there are videos", "check the prefix")
             fs, path = filesystem(url)
             num_bytes = len(fs.cat_file(path, start=0, end=1024))
-    except ValueError as error:
+    except UsageError as error:
         return Finding("FAIL", f"{error}", "the input can be listed and read", "see above")
     return Finding("ok", f"read {num_bytes} bytes of {url}")
 
@@ -53,7 +54,7 @@ def check_output(config: DoctorConfig, cluster: ClusterFacts) -> Finding:
     try:
         with storage_errors(config.output):
             check_writable(config.output)
-    except ValueError as error:
+    except UsageError as error:
         return Finding("FAIL", f"{error}", "the output can be written and deleted", "see above")
     return Finding("ok", f"wrote and removed a file in {config.output}")
 

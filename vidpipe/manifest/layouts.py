@@ -10,6 +10,7 @@ from collections import Counter
 import pyarrow as pa
 
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.manifest.schema import build_manifest
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 
@@ -116,7 +117,9 @@ def relative_paths(files: pa.Table, source: str) -> list[str]:
 def _read_lines(url: str) -> list[str]:
     with storage_errors(url):
         fs, path = filesystem(url)
-        text = fs.cat_file(path).decode()
+        data = fs.cat_file(path)
+    with given_file(url, "give the official list as it was published", "is not a text in UTF-8"):
+        text = data.decode()
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from vidpipe.config import IndexConfig
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.manifest.make import list_videos, make_manifest
 from vidpipe.manifest.reach import reach_of
 from vidpipe.manifest.schema import build_manifest, read_manifest
@@ -48,10 +49,6 @@ def load_manifest(source: str, layout: Literal["flat", "folders"] | None, allowe
 def _parquet_columns(url: str) -> list[str]:
     with storage_errors(url):
         fs, path = filesystem(url)
-        with fs.open(path, "rb") as file:
-            try:
-                return pq.read_schema(file).names
-            except pa.ArrowInvalid as error:
-                raise UsageError(
-                    f"{url} is not a Parquet file ({error}); give a manifest made by jobs/index.py"
-                ) from error
+        way_out, what = "give a manifest made by jobs/index.py", "is not a Parquet file, or not a whole one"
+        with given_file(url, way_out, what), fs.open(path, "rb") as file:
+            return pq.read_schema(file).names

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.plain_tables import read_parquet
 from vidpipe.storage import FileInfo, storage_errors
 from vidpipe.transfer import put_bytes, read_buffer
@@ -85,12 +86,9 @@ def read_manifest(url: str) -> pa.Table:
     """The manifest at `url`, with the columns of `MANIFEST_SCHEMA`; a ValueError says what it lacks."""
     with storage_errors(url):
         data = read_buffer(url)
-    try:
+    way_out = f"make a manifest of it with jobs/index.py {url} --layout table"
+    with given_file(url, way_out, "is not a Parquet file, or not a whole one"):
         found = read_parquet(data)
-    except pa.ArrowInvalid as error:
-        raise UsageError(
-            f"{url} is not a Parquet file; make a manifest of it with jobs/index.py {url} --layout table"
-        ) from error
     required = [field.name for field in MANIFEST_SCHEMA if not field.nullable]
     lacking = [name for name in required if name not in found.column_names]
     if lacking:
@@ -107,11 +105,21 @@ def read_manifest(url: str) -> pa.Table:
     for field in MANIFEST_SCHEMA:
         if field.name not in found.column_names:
             found = found.append_column(field, pa.nulls(len(found), field.type))
-    manifest = found.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA)
+    manifest = pa.table([column_of(found, field, f"manifest {url}") for field in MANIFEST_SCHEMA], MANIFEST_SCHEMA)
     check_size(manifest, f"manifest {url}")
     check_unique(manifest, f"manifest {url}")
     check_splits(manifest["split"], f"manifest {url}")
     return manifest
+
+
+def column_of(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedArray:
+    """A column of the type that a manifest has there; UsageError when its values are no such."""
+    try:
+        return table[field.name].cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UsageError(
+            f"{name}: column {field.name} must be of type {field.type}, it is {table[field.name].type} ({error})"
+        ) from error
 
 
 def check_size(videos: pa.Table, name: str) -> None:

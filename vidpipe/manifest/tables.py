@@ -13,9 +13,10 @@ import pyarrow.csv
 import pyarrow.json
 
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.manifest.layouts import SPLIT_FOLDERS
 from vidpipe.manifest.reach import reach_of
-from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique
+from vidpipe.manifest.schema import MANIFEST_SCHEMA, build_manifest, check_splits, check_unique, column_of
 from vidpipe.plain_tables import read_parquet
 from vidpipe.storage import MISSING, FileInfo, absolute_url, file_info, storage_errors
 from vidpipe.transfer import read_buffer
@@ -86,7 +87,8 @@ def table(
         )
     columns = {name: _column(found, name, source) for name in MANIFEST_SCHEMA.names if name not in ("video_id", "url")}
     start = absolute_url(root if root is not None else posixpath.dirname(absolute_url(source)))
-    named = [_resolve(value, start) for value in found[address].cast(pa.string()).to_pylist()]
+    addresses = column_of(found, pa.field(address, pa.string()), source)
+    named = [_resolve(value, start) for value in addresses.to_pylist()]
     reach_of(source, allowed, root).check(named)
     urls = [absolute_url(url) for url in named]
     check_unique(pa.table({"url": urls}), source)
@@ -109,22 +111,15 @@ def _read_table(source: str) -> pa.Table:
                 f"{source} must end in {', '.join(READERS)} for --layout table; to list a folder use another"
             )
         data = read_buffer(source)
-    try:
+    with given_file(source, "correct the file", f"cannot be read as {suffix}"):
         return READERS[suffix](data)
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise UsageError(f"{source} cannot be read as {suffix} ({error}); correct the file") from error
 
 
 def _column(found: pa.Table, name: str, source: str) -> pa.ChunkedArray:
-    kind = MANIFEST_SCHEMA.field(name).type
+    field = MANIFEST_SCHEMA.field(name)
     if name not in found.column_names:
-        return pa.chunked_array([pa.nulls(len(found), kind)])
-    try:
-        return found[name].cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise UsageError(
-            f"{source}: column {name} must be of type {kind}, it is {found[name].type} ({error})"
-        ) from error
+        return pa.chunked_array([pa.nulls(len(found), field.type)])
+    return column_of(found, field, source)
 
 
 def _resolve(value: str, start: str) -> str:

@@ -108,7 +108,7 @@ def read_state(source: str) -> dict[str, Tensor]:
             f"{source} holds more than tensors, and unpickling that could run any code; where you trust it, keep its "
             "tensors only: torch.save(model.state_dict(), FILE), or safetensors.torch.save_file"
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except Exception as error:  # of bytes that are damaged, torch raises almost anything
         raise UsageError(f"{source} is not a whole file of torch.save: {error}; copy it again") from error
     return _unwrap(content, source)
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from vidpipe.errors import UsageError
-from vidpipe.journal import Journal, read_schema, table_files
+from vidpipe.file_errors import own_file
+from vidpipe.journal import WAY_OUT, Journal, read_schema, table_files
 from vidpipe.predictions.schema import METADATA_KEY, PREDICTION_COLUMNS, UNKNOWN, PredictionFacts
 from vidpipe.storage import storage_errors
 from vidpipe.transfer import join
@@ -35,7 +36,10 @@ def read_facts(output: str) -> PredictionFacts:
     """
     name = _last_file(output)
     with storage_errors(output):
-        return PredictionFacts.from_json(read_schema(join(output, FOLDER, name)).metadata[METADATA_KEY])
+        url = join(output, FOLDER, name)
+        schema = read_schema(url)
+        with own_file(url, WAY_OUT):
+            return PredictionFacts.from_json(schema.metadata[METADATA_KEY])
 
 
 def _last_file(output: str) -> str:

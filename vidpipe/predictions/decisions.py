@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import given_file
 from vidpipe.predictions.schema import UNKNOWN
 from vidpipe.storage import storage_errors
 from vidpipe.transfer import read_buffer
@@ -64,14 +65,18 @@ def read_thresholds(url: str, checkpoint_id: str) -> dict[str, float | None]:
     """The thresholds of jobs/evaluate.py: label to score, None where no score reaches the precision."""
     with storage_errors(url):
         text = read_buffer(url).to_pybytes()
-    try:
+    way_out = "make one with jobs/evaluate.py"
+    with given_file(url, way_out, "is not a thresholds.json"):
         content = json.loads(text)
-        of_checkpoint, thresholds = content["checkpoint_id"], content["thresholds"]
-        known = {str(label): None if score is None else float(score) for label, score in thresholds.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(
-            f"{url} is not a thresholds.json ({type(error).__name__}: {error}); make one with jobs/evaluate.py"
-        ) from error
+    thresholds = content.get("thresholds") if isinstance(content, dict) else None
+    if not isinstance(thresholds, dict) or "checkpoint_id" not in content:
+        raise UsageError(f"{url} is not a thresholds.json (it lacks checkpoint_id or thresholds); {way_out}")
+    known: dict[str, float | None] = {}
+    for label, score in thresholds.items():
+        if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float))):
+            raise UsageError(f"{url} is not a thresholds.json (threshold of {label!r} is {score!r}); {way_out}")
+        known[label] = None if score is None else float(score)
+    of_checkpoint = content["checkpoint_id"]
     if of_checkpoint != checkpoint_id:
         raise UsageError(
             f"{url} holds thresholds of checkpoint {of_checkpoint}, and this one is {checkpoint_id}: other scores mean "

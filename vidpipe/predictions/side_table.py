@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vidpipe.file_errors import own_file
 from vidpipe.journal import Journal
 from vidpipe.plain_tables import read_parquet
 from vidpipe.transfer import file_sizes, join, put_bytes, read_buffer, remove_files
@@ -76,7 +77,10 @@ class SideTable:
         by_schema: dict[str, tuple[list[pa.Table], list[pa.Array]]] = {}
         for name in names:
             ids = latest.filter(pc.equal(latest[self.column], name))["video_id"].combine_chunks()
-            table = read_parquet(read_buffer(join(self.folder, name)))
+            url = join(self.folder, name)
+            data = read_buffer(url)
+            with own_file(url, "remove it, and run the same command again with --relabel"):
+                table = read_parquet(data)
             tables, videos = by_schema.setdefault(str(table.schema.remove_metadata()), ([], []))
             tables.append(table.filter(pc.is_in(table["video_id"], value_set=ids)))
             videos.append(ids)

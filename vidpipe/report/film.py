@@ -18,6 +18,7 @@ import simplejpeg
 from vidpipe.clip_blocks import frames_of
 from vidpipe.contact_sheet import first_frames
 from vidpipe.delivery import Delivery, deliveries, spool_folder
+from vidpipe.errors import DamagedFileError, UsageError
 from vidpipe.guard import Clip, Guard
 from vidpipe.ledger import Ledger, open_ledger
 from vidpipe.manifest.reach import Reach
@@ -75,7 +76,7 @@ def _found(videos: dict[str, dict[str, Any]], reach: Reach | None) -> tuple[list
         try:
             with storage_errors(url):
                 info = file_info(url)
-        except ValueError as error:  # predict ran on another machine, perhaps
+        except UsageError as error:  # predict ran on another machine, perhaps
             strips[video_id] = FilmStrip(note=f"No frames: {url} cannot be read from here ({error}).")
         else:
             rows.append({"video_id": video_id, **asdict(info)})
@@ -131,5 +132,5 @@ def _ledger(clips: str | None) -> Ledger | None:
     try:
         with storage_errors(clips):
             return open_ledger(clips)
-    except ValueError:  # the clips of the training were removed, or are out of reach
+    except (UsageError, DamagedFileError):  # the clips of the training were removed, or are out of reach
         return None

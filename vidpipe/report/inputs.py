@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from vidpipe.answers import JoinedVideos, choose_split, join_truth
 from vidpipe.config import EvaluateConfig
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import own_file
 from vidpipe.manifest import read_manifest
 from vidpipe.manifest.reach import reach_of
 from vidpipe.metrics.by_class import UNKNOWN
@@ -128,5 +129,6 @@ def _against(output: str, manifest: pa.Table | None, videos: JoinedVideos) -> tu
 def _run(output: str) -> dict[str, Any] | None:
     if RUN_FILE not in file_names(output):
         return None
-    content: dict[str, Any] = json.loads(read_buffer(join(output, RUN_FILE)).to_pybytes())
+    with own_file(join(output, RUN_FILE), "remove it, and the page goes without what the run says of itself"):
+        content: dict[str, Any] = json.loads(read_buffer(join(output, RUN_FILE)).to_pybytes())
     return content

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from vidpipe.answers import JoinedVideos
 from vidpipe.checkpoint_facts import CheckpointFacts, checkpoint_id, facts_from_json
-from vidpipe.errors import UsageError
+from vidpipe.errors import DamagedFileError, UsageError
+from vidpipe.file_errors import own_file
 from vidpipe.ledger import open_ledger
 from vidpipe.manifest.reach import Reach
 from vidpipe.storage import storage_errors
@@ -47,7 +48,7 @@ def read_training(url: str, wanted_id: str, reach: Reach, *, is_asked: bool) -> 
         if not is_asked and not reach.allows(url):
             raise UsageError(f"the predictions name {url}, {reach.rule}, or give it as --checkpoint")
         return _read(url, wanted_id, reach)
-    except ValueError as error:
+    except (UsageError, DamagedFileError) as error:
         if is_asked:
             raise
         return Training(None, [], None, [f"No training curves: {error}"], reach)
@@ -77,7 +78,8 @@ def _read(url: str, wanted_id: str, reach: Reach) -> Training:
         if beside is None:
             notes.append(f"No training curves: there is no history.json beside {folder}.")
             return Training(facts, [], None, notes, reach)
-        history = json.loads(read_buffer(join(beside, "history.json")).to_pybytes())
+        with own_file(join(beside, "history.json"), "remove it, and the page goes without curves"):
+            history = json.loads(read_buffer(join(beside, "history.json")).to_pybytes())
     split = facts.training.get("val_split", "val")
     epochs = [_epoch(entry, split) for entry in history["epochs"]]
     return Training(facts, epochs, history.get("best_epoch"), notes, reach)
@@ -101,17 +103,20 @@ def leakage(videos: JoinedVideos, training: Training) -> list[str]:
     table = videos.table
     split = "train" if training.facts is None else training.facts.training.get("train_split", "train")
     seen_ids, seen_groups, source = table.filter(pc.equal(table["split"], split))["video_id"], None, "the manifest"
+    damage: list[str] = []
     if training.clips is not None:
         try:
             with storage_errors(training.clips):
                 status = open_ledger(training.clips).read(["video_id", "split", "group"])
-        except ValueError:  # removed, or out of reach
+        except UsageError:  # removed, or out of reach
             pass
+        except DamagedFileError as error:
+            damage.append(f"Which videos it was trained on is taken from {source}: {error}.")
         else:
             seen = status.filter(pc.equal(status["split"], split))
             seen_ids, seen_groups, source = seen["video_id"], seen["group"].drop_null(), training.clips
     trained = pc.is_in(table["video_id"], value_set=seen_ids.combine_chunks())
-    found = []
+    found = damage
     if num := pc.sum(trained).as_py():
         found.append(
             f"Trained on: {num:,} of these {len(table):,} videos (split {split} of {source}). The numbers flatter."

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from vidpipe.clips import ClipTable
+from vidpipe.parts import own_part
 from vidpipe.plain_tables import open_parquet
 from vidpipe.storage import filesystem
 from vidpipe.training.clip_rows import ClipRows
@@ -75,6 +76,7 @@ class FrameReader:
         """(N, T, H, W, C) uint8 of some rows of a row group."""
         fs, path = filesystem(url)
         with (
+            own_part(url),
             fs.open(path, "rb", cache_type="none") as file,
             open_parquet(file, self._footers.get(url)) as source,
         ):

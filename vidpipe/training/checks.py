@@ -6,6 +6,7 @@ import json
 
 from vidpipe.config import TrainConfig
 from vidpipe.errors import UsageError
+from vidpipe.file_errors import own_file
 from vidpipe.models import VideoModel
 from vidpipe.run_file import RUN_FILE
 from vidpipe.training.clip_rows import LabelledClips
@@ -50,7 +51,9 @@ def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
     settings = run_settings(config, clips)
     if SETTINGS_FILE not in file_names(config.output):
         return
-    before = json.loads(read_buffer(join(config.output, SETTINGS_FILE)).to_pybytes())
+    text = read_buffer(join(config.output, SETTINGS_FILE)).to_pybytes()
+    with own_file(join(config.output, SETTINGS_FILE), "train again with --restart"):
+        before = json.loads(text)
     other = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if other:
         changes = ", ".join(f"{name} {before.get(name)} then, {settings.get(name)} now" for name in other[:3])

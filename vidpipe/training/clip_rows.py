@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from vidpipe.clips import part_urls
 from vidpipe.errors import UsageError
 from vidpipe.ledger import open_ledger
+from vidpipe.parts import own_part
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem, storage_errors
@@ -89,7 +90,7 @@ def _read_rows(urls: list[str]) -> pa.Table:
     def read(url: str) -> list[pa.Table]:
         fs, path = filesystem(url)
         tables = []
-        with fs.open(path, "rb") as file, open_parquet(file) as source:
+        with own_part(url), fs.open(path, "rb") as file, open_parquet(file) as source:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group, COLUMNS, use_threads=False)
                 place = {"url": [url] * len(table), "group": [group] * len(table), "row": np.arange(len(table))}

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from vidpipe.file_errors import own_file
 from vidpipe.models import VideoModel
 from vidpipe.plain_tables import read_parquet
 from vidpipe.training.batches import FeatureReader, FrameReader
@@ -28,6 +29,7 @@ from vidpipe.transfer import file_names, join, put_bytes, read_buffer
 logger = logging.getLogger(__name__)
 
 FOLDER = "features"
+WAY_OUT = "remove it, and it is computed again"
 SHAPE_KEY = b"vidpipe.shape"
 
 
@@ -86,7 +88,9 @@ def are_kept(url: str, rows: ClipRows) -> bool:
     folder, _, name = url.rpartition("/")
     if name not in file_names(folder):
         return False
-    table = read_parquet(read_buffer(url), ["video_id", "clip_index"])
+    data = read_buffer(url)
+    with own_file(url, WAY_OUT):
+        table = read_parquet(data, ["video_id", "clip_index"])
     clip_index = table["clip_index"].to_numpy()
     return table["video_id"].to_pylist() == rows.video_ids.tolist() and np.array_equal(clip_index, rows.clip_index)
 
@@ -102,7 +106,9 @@ def write_features(url: str, rows: ClipRows, features: np.ndarray, shape: tuple[
 
 def read_features(url: str, rows: ClipRows) -> torch.Tensor:
     """Features of the rows of a split, (N, *shape) float32."""
-    table = read_parquet(read_buffer(url))
+    data = read_buffer(url)
+    with own_file(url, WAY_OUT):
+        table = read_parquet(data)
     shape = json.loads(table.schema.metadata[SHAPE_KEY])
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     assert len(flat) == len(rows) * math.prod(shape)

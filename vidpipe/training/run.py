@@ -14,6 +14,7 @@ import torch
 
 from vidpipe import __version__
 from vidpipe.checkpoints import CheckpointFacts, save_checkpoint
+from vidpipe.file_errors import own_file
 from vidpipe.metrics import evaluate, fit_temperature
 from vidpipe.training.checks import HISTORY_FILE
 from vidpipe.training.evaluation import cross_entropy, split_logits
@@ -198,7 +199,10 @@ def read_history(output: str) -> dict[str, Any]:
     """What `write_history` wrote; without epochs when no epoch was finished."""
     if HISTORY_FILE not in file_names(output):
         return {"epochs": []}
-    return json.loads(read_buffer(join(output, HISTORY_FILE)).to_pybytes())
+    text = read_buffer(join(output, HISTORY_FILE)).to_pybytes()
+    with own_file(join(output, HISTORY_FILE), "train again with --restart"):
+        history: dict[str, Any] = json.loads(text)
+    return history
 
 
 def log_epoch(entry: dict[str, Any], val_split: str, num_epochs: int) -> None:

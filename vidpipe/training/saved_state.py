@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import json
 import logging
-import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from vidpipe.errors import DamagedFileError
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,14 @@ def save_state(output: str, state: TrainState) -> None:
 
 def load_state(output: str, name: str) -> TrainState:
     """A state on the CPU: `load_state_dict` copies it where it belongs, and Adam's step counts stay off the GPU."""
-    data = io.BytesIO(read_buffer(join(output, FOLDER, name)))
-    content = torch.load(data, map_location="cpu", weights_only=True)
-    return TrainState(**{**content, "history": json.loads(content["history"])})
+    url = join(output, FOLDER, name)
+    data = io.BytesIO(read_buffer(url))
+    try:
+        content = torch.load(data, map_location="cpu", weights_only=True)
+        history = json.loads(content["history"])
+    except Exception as error:  # of bytes that are damaged, torch raises almost anything
+        raise DamagedFileError(f"{url} is damaged ({type(error).__name__}: {error})") from error
+    return TrainState(**{**content, "history": history})
 
 
 def newest_state(output: str) -> str | None:
@@ -62,8 +67,8 @@ def newest_state(output: str) -> str | None:
     for name in reversed(state_names(output)):
         try:
             load_state(output, name)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
-            logger.warning("%s cannot be read (%s); going on from the one before", join(output, FOLDER, name), error)
+        except DamagedFileError as error:
+            logger.warning("%s; going on from the one before", error)
             continue
         return name
     return None
