@@ -32,6 +32,8 @@ class Reach:
     def check(self, urls: Iterable[str]) -> None:
         """Raise UsageError for the first URL that may not be named, before anything is asked of its storage."""
         for row, url in enumerate(urls, start=1):
+            if "\0" in url:
+                raise UsageError(f"{self.source}: row {row} names {url!r}, and no file's name holds a null; correct it")
             if holds_secret(url):
                 raise UsageError(
                     f"{self.source}: row {row} names a URL with a password or a signature ({without_secrets(url)}); "
