@@ -10,7 +10,8 @@ trap 'python deploy/nodes.py --cpus 0' EXIT
 python deploy/nodes.py --cpus "${CPUS:-64}" --gpus "${GPUS:-1}"
 python jobs/doctor.py --input "$videos" --output "$out/doctor"
 
-# Exit codes: 1 something broke (a rerun does what is missing), 2 and 3 are for a person to look at.
+# Exit codes: 1 something broke, a bug among it (a rerun does what is missing); 2, what the command or its files ask for
+# cannot be done, and 3 are for a person to look at.
 for attempt in 1 2 3; do
     code=0
     python jobs/predict.py "$videos" --checkpoint "$out/model" --output "$out/predictions" || code=$?

@@ -176,7 +176,7 @@ class Ledger:
 
 
 def open_ledger(output: str) -> Ledger:
-    """The ledger of an output that is there; ValueError when there is none."""
+    """The ledger of an output that is there; UsageError when there is none."""
     names = table_files(join(output, "status"))
     if not names:
         raise UsageError(f"{output} holds no clips: it has no status/*.parquet; make them with jobs/preprocess.py")
@@ -191,7 +191,7 @@ def _settings_in(url: str) -> ClipSpec:
 
 
 def check_file_names(names: pa.ChunkedArray, source: str) -> None:
-    """ValueError when a table names a file that is not beside it: whoever wrote it would choose what is read."""
+    """UsageError when a table names a file that is not beside it: whoever wrote it would choose what is read."""
     odd = pc.drop_null(pc.unique(names))
     odd = odd.filter(pc.invert(pc.match_substring_regex(odd, r"^[\w-][\w.-]*$")))
     if len(odd):

@@ -38,7 +38,7 @@ def list_files(
 
     Folders are listed by threads at the same time; no request is made for a single object. Names that start with "."
     are hidden and passed over, with all below. A local link whose target is gone is listed with version `MISSING`.
-    `on_progress` is told how many files were seen so far, of any suffix. A ValueError says why `url` cannot be listed,
+    `on_progress` is told how many files were seen so far, of any suffix. A UsageError says why `url` cannot be listed,
     before the first file.
     """
     with storage_errors(url):

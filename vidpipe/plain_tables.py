@@ -30,7 +30,7 @@ def read_parquet(data: pa.Buffer, columns: list[str] | None = None) -> pa.Table:
 
 
 def check_plain(schema: pa.Schema) -> None:
-    """ValueError when a column, or what is nested in it, is of a type that a Python package defines.
+    """UsageError when a column, or what is nested in it, is of a type that a Python package defines.
 
     Arrow's own extension types (UUID, JSON, tensors) are data and nothing else.
     """

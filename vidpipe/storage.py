@@ -166,7 +166,7 @@ _WAYS_OUT = {
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turn what a storage says when `url` cannot be used as given into a ValueError with the way out.
+    """Turn what a storage says when `url` cannot be used as given into a UsageError with the way out.
 
     Errors are told apart by class name, so that no cloud's package is imported for a local folder.
     """

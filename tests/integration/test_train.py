@@ -14,7 +14,17 @@ import rank_group
 import ray
 import s3fs
 from labelled_clips import write_clips
-from rank_group import KeepSteps, KillOnce, history_of, largest_difference, tiny_config, train_alone, train_group
+from rank_group import (
+    Both,
+    BreakOnce,
+    KeepSteps,
+    KillOnce,
+    history_of,
+    largest_difference,
+    tiny_config,
+    train_alone,
+    train_group,
+)
 from running import S3Server
 
 from vidpipe.checkpoints import load_checkpoint
@@ -79,11 +89,13 @@ def files_in(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_a_worker_killed_in_mid_epoch_is_replaced_and_changes_nothing(clips: Path, tmp_path: Path):
+def test_a_worker_killed_or_broken_in_mid_epoch_is_replaced_and_changes_nothing(clips: Path, tmp_path: Path):
     calm = ray_config(clips, tmp_path / "calm", "2", checkpoint_every_s=1e-9)
     assert train_group(calm, 2) == [0, 0]
     stormy = dataclasses.replace(calm, output=str(tmp_path / "stormy"))
-    train(stormy, KillOnce(tmp_path / "killed", step=13, rank=1))
+    broken = BreakOnce(tmp_path / "broken", step=4)  # a ValueError that is no mistake of the command's
+    train(stormy, Both(broken, KillOnce(tmp_path / "killed", step=13, rank=1)))
+    assert (tmp_path / "broken").exists()
     assert (tmp_path / "killed").exists()
     assert history_of(stormy) == history_of(calm)
 

@@ -47,6 +47,11 @@ def test_a_night_that_breaks_three_times_fails_and_gives_its_nodes_back(tmp_path
     assert calls[-1] == "deploy/nodes.py"
 
 
+def test_a_command_that_cannot_work_is_not_run_again(tmp_path: Path):
+    code, calls = night(tmp_path, [2])
+    assert (code, calls.count("jobs/predict.py"), calls.count("jobs/evaluate.py")) == (2, 1, 0)
+
+
 def test_a_night_with_too_many_bad_videos_has_its_report_and_says_so(tmp_path: Path):
     code, calls = night(tmp_path, [3])
     assert (code, calls.count("jobs/predict.py"), calls.count("jobs/evaluate.py")) == (3, 1, 1)

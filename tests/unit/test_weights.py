@@ -9,6 +9,7 @@ import torch
 import torchvision
 from small_models import LABELS, SPECS
 
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelSpec
 from vidpipe.models import build_empty, build_model, load_weights
 
@@ -197,3 +198,12 @@ def test_the_biases_of_a_published_videomae_land(tmp_path, way):
         for ending, before in OLD_NAMES.items():
             name = f"videomae.encoder.layer.{layer}.attention.attention."
             assert torch.equal(own[name + ending], published[name + before])
+
+
+def test_a_preprocessing_that_cannot_be_read_is_no_preprocessing_that_is_not_there(tmp_path):
+    """Its mean and std would be those of the family, without a word."""
+    build_empty(SPECS["transformer, videomae"], LABELS).config.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.1')
+    spec = ModelSpec(model="transformer", backbone=str(tmp_path), weights="none")
+    with pytest.raises(UsageError, match=r"preprocessor_config\.json cannot be read"):
+        build_model(spec, LABELS)

@@ -26,7 +26,7 @@ def contents(manifest: pa.Table) -> pa.ChunkedArray:
 
 
 def audit_splits(manifest: pa.Table, *, allow_leakage: bool = False) -> None:
-    """ValueError when a group, or the same content, lies in two of train, val and test; only logged if allowed."""
+    """UsageError when a group, or the same content, lies in two of train, val and test; only logged if allowed."""
     used = manifest.filter(pc.is_in(manifest["split"], pa.array(["train", "val", "test"])))
     used = used.append_column("content", contents(used))
     leaks = [

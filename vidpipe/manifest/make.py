@@ -27,7 +27,7 @@ LOG_EVERY_S = 10.0
 
 
 def make_manifest(config: IndexConfig) -> pa.Table:
-    """The manifest that the settings ask for, in order of URL; a ValueError says why there is none."""
+    """The manifest that the settings ask for, in order of URL; a UsageError says why there is none."""
     manifest = LAYOUTS[config.layout](config)
     if config.limit is not None and config.limit < len(manifest):
         # The ids are hashes, so the smallest ones are a sample of all folders, and the same one every time.
@@ -38,7 +38,7 @@ def make_manifest(config: IndexConfig) -> pa.Table:
 
 
 def list_videos(config: IndexConfig) -> pa.Table:
-    """The columns of a listing of `config.source`, in order of URL; a ValueError says why there is none."""
+    """The columns of a listing of `config.source`, in order of URL; a UsageError says why there is none."""
     suffixes = frozenset(suffix.lower() for suffix in config.suffixes)
     with _Progress(f"listing {config.source}", "files") as progress:
         files = files_table(list_files(config.source, suffixes=suffixes, on_progress=progress))

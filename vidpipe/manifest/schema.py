@@ -83,7 +83,7 @@ def write_manifest(manifest: pa.Table, url: str) -> None:
 
 
 def read_manifest(url: str) -> pa.Table:
-    """The manifest at `url`, with the columns of `MANIFEST_SCHEMA`; a ValueError says what it lacks."""
+    """The manifest at `url`, with the columns of `MANIFEST_SCHEMA`; a UsageError says what it lacks."""
     with storage_errors(url):
         data = read_buffer(url)
     way_out = f"make a manifest of it with jobs/index.py {url} --layout table"
@@ -123,7 +123,7 @@ def column_of(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedArray:
 
 
 def check_size(videos: pa.Table, name: str) -> None:
-    """ValueError when a column of text is larger than one run can handle: some 26 million URLs of 80 characters."""
+    """UsageError when a column of text is larger than one run can handle: some 26 million URLs of 80 characters."""
     for column in [column for column in ("url", "version", "video_id") if column in videos.column_names]:
         num_bytes = pc.sum(pc.binary_length(videos[column])).as_py() or 0
         if num_bytes > MAX_COLUMN_BYTES:
@@ -135,7 +135,7 @@ def check_size(videos: pa.Table, name: str) -> None:
 
 
 def check_unique(videos: pa.Table, name: str) -> None:
-    """ValueError when a URL, or a `video_id` where there is one, is listed more than once."""
+    """UsageError when a URL, or a `video_id` where there is one, is listed more than once."""
     for column in [column for column in ("url", "video_id") if column in videos.column_names]:
         if pc.count_distinct(videos[column]).as_py() == len(videos):
             continue
@@ -147,7 +147,7 @@ def check_unique(videos: pa.Table, name: str) -> None:
 
 
 def check_splits(split: pa.ChunkedArray, name: str) -> None:
-    """ValueError when a split is none of `SPLITS`."""
+    """UsageError when a split is none of `SPLITS`."""
     unknown = [value for value in pc.unique(split).to_pylist() if value is not None and value not in SPLITS]
     if unknown:
         raise UsageError(f"{name} has a split {unknown[0]!r}; a split is one of {', '.join(SPLITS)}, or empty")

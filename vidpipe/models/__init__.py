@@ -35,7 +35,7 @@ MODELS: dict[str, Callable[[ModelSpec, int], VideoModel]] = {
 def build_model(spec: ModelSpec, labels: Sequence[str]) -> VideoModel:
     """A model to train, on the CPU: weights loaded as the spec says, a new head, the backbone frozen or not.
 
-    Raises ValueError when a backbone or its weights cannot be had, with the way out.
+    Raises UsageError when a backbone or its weights cannot be had, with the way out.
     """
     model = build_empty(spec, labels)
     if spec.weights != "none":

@@ -22,7 +22,7 @@ class OwnNetwork:
 
     build: Callable[[], nn.Module]
     weights_file: Callable[[], str]
-    """Where `--weights default` is, or ValueError."""
+    """Where `--weights default` is, or UsageError."""
     model_input: ModelInput
 
 

@@ -36,6 +36,7 @@ FAMILIES = {
     "vivit": Family("google/vivit-b-16x2-kinetics400", (0.75, 0.75, 0.75), (0.25, 0.25, 0.25)),
     "vjepa2": Family("facebook/vjepa2-vitl-fpc16-256-ssv2", *IMAGENET),
 }
+PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 # VideoMAE's biases in the published files, and in checkpoints of transformers before 5.23.
 PRESENT_NAMES = {"q_bias": "query.bias", "v_bias": "value.bias"}
 # The layers after the encoder, in their order, as far as a family has them: VideoMAE's norm, V-JEPA 2's attention.
@@ -143,8 +144,11 @@ def _published_scale(spec: ModelSpec, model_type: str) -> tuple[Channels, Channe
         return family.mean, family.std
     try:
         processor = _hub().AutoVideoProcessor.from_pretrained(_hub_name(spec), trust_remote_code=False)
-    except (OSError, ValueError):  # published without one, as some are
-        return family.mean, family.std
+    except (OSError, ValueError) as error:
+        there = [file for file in PROCESSOR_FILES if os.path.exists(os.path.join(_hub_name(spec), file))]
+        if there:
+            raise UsageError(f"{_hub_name(spec)}/{there[0]} cannot be read ({error}); correct the file") from error
+        return family.mean, family.std  # published without one, as some are
     names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
     pixels = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     shown = processor.rescale_and_normalize(pixels, **{name: getattr(processor, name) for name in names})

@@ -35,7 +35,7 @@ class Question:
 def make_question(
     config: PredictConfig, checkpoint: CheckpointFacts, checkpoint_id: str, checkpoint_url: str
 ) -> Question:
-    """Raises ValueError for labels or thresholds that are not the checkpoint's."""
+    """Raises UsageError for labels or thresholds that are not the checkpoint's."""
     thresholds = read_thresholds(config.thresholds, checkpoint_id) if config.thresholds else None
     decision = make_decision(
         checkpoint.labels,

@@ -41,7 +41,7 @@ class Training:
 def read_training(url: str, wanted_id: str, reach: Reach, *, is_asked: bool) -> Training:
     """The training behind the checkpoint at `url`, a checkpoint's folder or the output of jobs/train.py.
 
-    When the user asked for this very checkpoint, `is_asked`, it is a ValueError that it is not there or is another one;
+    When the user asked for this very checkpoint, `is_asked`, it is a UsageError that it is not there or is another one;
     else a note, and what the predictions name is read within their `reach` only.
     """
     try:

@@ -44,7 +44,7 @@ def make_parts_task(videos: pa.Table, settings: PartSettings) -> pa.Table:
 
 
 def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
-    """Run the stage; raises ValueError before any work, and FailureRateError after all of it."""
+    """Run the stage; raises UsageError before any work, and FailureRateError after all of it."""
     start_s = time.monotonic()
     check_decoder(config.clip.decoder)
     manifest = load_manifest(config.source, config.layout, config.allow_url_prefix)

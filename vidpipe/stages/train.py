@@ -58,7 +58,7 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
 
 
 def is_finished(config: TrainConfig, clips: LabelledClips) -> bool:
-    """Whether this command has been run to its end; ValueError when another one has, or is under way."""
+    """Whether this command has been run to its end; UsageError when another one has, or is under way."""
     if config.restart:
         return False
     check_same_run(config, clips)
@@ -97,7 +97,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 
 def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[str, float]]:
-    """Smallest and largest number of workers, and what each of them takes; ValueError for what is not there."""
+    """Smallest and largest number of workers, and what each of them takes; UsageError for what is not there."""
     import ray
 
     cluster = ray.cluster_resources()

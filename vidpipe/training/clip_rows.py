@@ -63,7 +63,7 @@ class LabelledClips:
 
 
 def labelled_clips(output: str, train_split: str, val_split: str, test_split: str) -> LabelledClips:
-    """The splits of a preprocess output; ValueError says what it lacks for training."""
+    """The splits of a preprocess output; UsageError says what it lacks for training."""
     with storage_errors(output):
         ledger = open_ledger(output)
         status = ledger.read(["video_id", "status", "label", "split", "version"])

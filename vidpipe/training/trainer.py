@@ -186,7 +186,7 @@ class Trainer:
 
 
 def finite(loss_sum: torch.Tensor, step: int) -> float:
-    """The number; ValueError when the loss is none any more: no such state is ever saved."""
+    """The number; UsageError when the loss is none any more: no such state is ever saved."""
     value: float = loss_sum.item()
     if not math.isfinite(value):
         raise UsageError(
