@@ -23,6 +23,10 @@ _UNREADABLE = (
 )
 
 
+# Of facts without their fields, with others, or with values of another kind: another version's, or nobody's.
+NO_FACTS = (KeyError, TypeError, AttributeError, UsageError)
+
+
 def is_unreadable(error: Exception) -> bool:
     """Whether a library says of a file's bytes that they are not what they should be; its storage is not to blame."""
     if isinstance(error, _UNREADABLE):
@@ -46,12 +50,13 @@ def given_file(url: str, way_out: str, what: str = "cannot be read") -> Iterator
 
 
 @contextmanager
-def own_file(url: str, way_out: str) -> Iterator[None]:
-    """Raise DamagedFileError, which names the file, where one that vidpipe wrote cannot be read."""
+def own_file(url: str, way_out: str, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise DamagedFileError, which names the file, where one that vidpipe wrote cannot be read; `also` are errors that
+    mean the same where facts are made of it."""
     try:
         yield
     except Exception as error:
-        if not is_unreadable(error):
+        if not is_unreadable(error) and not isinstance(error, also):
             raise
         raise DamagedFileError(f"{url} is damaged ({_said(error)}): restore it from a copy, or {way_out}") from error
 

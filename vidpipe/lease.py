@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidpipe.errors import OutputInUseError
-from vidpipe.file_errors import own_file
+from vidpipe.file_errors import NO_FACTS, own_file
 from vidpipe.storage import filesystem, listed_time, listed_version
 from vidpipe.transfer import join, list_folder, put_bytes, remove_files
 
@@ -158,7 +158,7 @@ class Lease:
             text = fs.cat_file(path)
         except FileNotFoundError:  # given back since it was listed
             return None
-        with own_file(url, "remove it once no run is at work on this output"):
+        with own_file(url, "remove it once no run is at work on this output", NO_FACTS):
             return Claim(**json.loads(text))
 
     def _leave_to_holders(self) -> None:

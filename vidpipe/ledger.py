@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe.errors import UsageError
-from vidpipe.file_errors import own_file
+from vidpipe.file_errors import NO_FACTS, own_file
 from vidpipe.journal import WAY_OUT, Journal, read_schema, table_files
 from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
@@ -186,7 +186,7 @@ def open_ledger(output: str) -> Ledger:
 def _settings_in(url: str) -> ClipSpec:
     """The settings that a status file was written with."""
     schema = read_schema(url)
-    with own_file(url, WAY_OUT):
+    with own_file(url, WAY_OUT, NO_FACTS):
         return spec_of(schema)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from vidpipe.errors import UsageError
-from vidpipe.file_errors import own_file
+from vidpipe.file_errors import NO_FACTS, own_file
 from vidpipe.journal import WAY_OUT, Journal, read_schema, table_files
 from vidpipe.predictions.schema import METADATA_KEY, PREDICTION_COLUMNS, UNKNOWN, PredictionFacts
 from vidpipe.storage import storage_errors
@@ -38,7 +38,7 @@ def read_facts(output: str) -> PredictionFacts:
     with storage_errors(output):
         url = join(output, FOLDER, name)
         schema = read_schema(url)
-        with own_file(url, WAY_OUT):
+        with own_file(url, WAY_OUT, NO_FACTS):
             return PredictionFacts.from_json(schema.metadata[METADATA_KEY])
 
 
