@@ -81,26 +81,30 @@ def reach_of(source: str, allowed: tuple[str, ...], root: str | None = None) -> 
 def check_outside(urls: pa.ChunkedArray, output: str, folders: tuple[str, ...]) -> None:
     """Raise UsageError for a video that lies in one of the folders that an output keeps for itself; links are followed.
 
-    An output may lie inside the source: below the folders there are no videos then.
+    The output itself may lie inside the source.
     """
-    # Of millions of videos that lie in a few folders, each folder is looked up once.
-    lying_in = pc.unique(pc.replace_substring_regex(urls, r"[^/]*$", "")).to_pylist()
-    own = [_real_folder(f"{output.rstrip('/')}/{name}") for name in folders]
-    for folder in lying_in:
-        real = _real_folder(folder)
-        for name, place in zip(folders, own, strict=True):
+    # Of millions of videos that lie in a few folders, each folder is looked at once.
+    lying_in = pc.unique(pc.replace_substring_regex(urls, r"[^/]*$", ""))
+    fs, _ = filesystem(output)
+    is_local = isinstance(fs, LocalFileSystem)
+    protocols = "|".join([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
+    same_storage = rf"^({protocols})://" + ("|^/|^[^:]*$" if is_local else "")
+    lying_in = lying_in.filter(pc.match_substring_regex(lying_in, same_storage))
+
+    def real_folder(url: str) -> str:
+        within = fs._strip_protocol(url)
+        return _folder(os.path.realpath(within) if is_local else within)
+
+    own = {name: real_folder(f"{output.rstrip('/')}/{name}") for name in folders}
+    for folder in lying_in.to_pylist():
+        real = real_folder(folder)
+        for name, place in own.items():
             if real.startswith(place):
                 first = urls.filter(pc.starts_with(urls, folder))[0].as_py()
                 raise UsageError(
-                    f"{first} lies in {place}, where {output} keeps its {name}; give an --output whose folders hold "
-                    "no videos, or move the videos"
+                    f"{first} lies in {public_url(fs, place)}, where {output} keeps its {name}; give an --output whose "
+                    "folders hold no videos, or move the videos"
                 )
-
-
-def _real_folder(url: str) -> str:
-    """A folder's one spelling with its slash; of a local one, without links."""
-    fs, path = filesystem(url)
-    return _folder(os.path.realpath(path) if isinstance(fs, LocalFileSystem) else public_url(fs, path))
 
 
 def is_below(url: str, folder: str) -> bool:
