@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections import deque
@@ -16,6 +18,7 @@ from typing import Any
 
 from vidpipe.errors import DecodeError
 from vidpipe.guard import Asked, Clip, Guard, Restart, VideoFacts
+from vidpipe.lease import machine_name
 from vidpipe.ranges import FROM_BYTES
 from vidpipe.spec import ClipSpec
 from vidpipe.transfer import VideoFile, check_version, fetch_video, video_errors
@@ -107,12 +110,16 @@ def _fetch_ahead(videos: list[dict[str, Any]], folder: Path, *, by_range: bool) 
 
 @contextmanager
 def spool_folder() -> Iterator[Path]:
-    """A temporary folder for files under way; the folders of processes that were killed are removed first."""
-    for left_over in Path(tempfile.gettempdir()).glob(f"{SPOOL_PREFIX}*"):
-        pid = left_over.name.removeprefix(SPOOL_PREFIX).split("-")[0]
-        if not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+    """A temporary folder for files under way; those of this machine's processes that were killed are removed first.
+
+    The temporary folder may be shared by several machines: their process numbers mean nothing here.
+    """
+    machine = hashlib.blake2b(machine_name().encode(), digest_size=8).hexdigest()
+    for left_over in Path(tempfile.gettempdir()).glob(f"{SPOOL_PREFIX}{machine}-*"):
+        ours = re.fullmatch(rf"{SPOOL_PREFIX}{machine}-([0-9]+)-[a-z0-9_]{{8}}", left_over.name)
+        if ours and machine_name() and not left_over.is_symlink() and not Path(f"/proc/{ours[1]}").exists():
             shutil.rmtree(left_over, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{SPOOL_PREFIX}{os.getpid()}-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{SPOOL_PREFIX}{machine}-{os.getpid()}-") as folder:
         yield Path(folder)
 
 

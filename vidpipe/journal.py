@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vidpipe.errors import UsageError
 from vidpipe.file_errors import own_file
 from vidpipe.storage import filesystem
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
@@ -24,6 +26,8 @@ from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_fi
 SMALL_FILE_ROWS = 50_000
 LARGE_FILE_ROWS = 1_000_000  # of a merged file; a reader holds one file whole, besides the columns that it wants
 WAY_OUT = "remove it, and run the same command again: the videos of which it told are done again where need be"
+NAME = r"[0-9]{10,}-[0-9a-f]{12}\.parquet"
+METADATA_KEY = b"vidpipe"  # of the metadata of every file: the mark that vidpipe wrote it
 NUM_READERS = 8  # a run of a day leaves thousands of files, and a request takes tens of milliseconds
 
 
@@ -56,12 +60,13 @@ class Journal:
                 some = urls[first : first + NUM_READERS]
                 for url, data in zip(some, pool.map(read_buffer, some), strict=True):
                     with own_file(url, WAY_OUT):
-                        table = self._columns_of(data, columns)
+                        table = self._columns_of(data, url, columns)
                     yield table
 
-    def _columns_of(self, data: pa.Buffer, columns: list[str]) -> pa.Table:
+    def _columns_of(self, data: pa.Buffer, url: str, columns: list[str]) -> pa.Table:
         """Read some columns of a file; one that was added later is null where the file is older."""
         with pq.ParquetFile(pa.BufferReader(data)) as file:
+            check_marked(file.schema_arrow, url)
             there = [name for name in columns if name in file.schema_arrow.names]
             table = file.read(columns=there).replace_schema_metadata()
         for index, name in enumerate(columns):
@@ -129,14 +134,26 @@ class Journal:
 
 
 def table_files(folder: str) -> list[str]:
-    """Names of the finished Parquet files in a folder, sorted."""
-    return [name for name in file_names(folder) if name.endswith(".parquet") and not name.startswith(".")]
+    """Names of a journal's finished files in a folder, in the order in which they were committed."""
+    return [name for name in file_names(folder) if re.fullmatch(NAME, name)]
 
 
 def read_schema(url: str) -> pa.Schema:
+    """The columns of a journal's file, with the metadata that all of them share."""
     fs, path = filesystem(url)
     with own_file(url, WAY_OUT), fs.open(path, "rb") as file:
-        return pq.read_schema(file)
+        schema = pq.read_schema(file)
+    check_marked(schema, url)
+    return schema
+
+
+def check_marked(schema: pa.Schema, url: str) -> None:
+    """Raise UsageError for a file of somebody else's that has the name of a journal's."""
+    if METADATA_KEY not in (schema.metadata or {}):
+        raise UsageError(
+            f"{url} was not written by vidpipe, whose tables say so in their metadata; move it elsewhere, "
+            "or give another output"
+        )
 
 
 def latest_rows(table: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import threading
@@ -26,7 +27,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,7 @@ from vidpipe.transfer import join, list_folder, put_bytes, remove_files
 logger = logging.getLogger(__name__)
 
 FOLDER = "lease"
+NAME = r"[0-9a-f]{32}\.json"
 BEAT_S = 5.0
 LIMIT_S = 30.0
 POLL_S = 0.5
@@ -128,7 +130,7 @@ class Lease:
     def _files(self) -> dict[str, dict[str, Any]]:
         """The storage's entries of all claims, by name."""
         entries = {entry["name"].rsplit("/", 1)[-1]: entry for entry in list_folder(self.folder)}
-        return {name: entry for name, entry in entries.items() if name.endswith(".json") and not name.startswith(".")}
+        return {name: entry for name, entry in entries.items() if re.fullmatch(NAME, name)}
 
     def _living_rivals(self) -> list[tuple[Claim, bool]]:
         """Claims of other runs, with whether each was seen to give a sign of life; those of dead ones are removed."""
@@ -159,7 +161,9 @@ class Lease:
         except FileNotFoundError:  # given back since it was listed
             return None
         with own_file(url, "remove it once no run is at work on this output", NO_FACTS):
-            return Claim(**json.loads(text))
+            content = json.loads(text)
+        is_claim = isinstance(content, dict) and content.keys() == {field.name for field in fields(Claim)}
+        return Claim(**content) if is_claim else None  # what is none was put there by somebody else
 
     def _leave_to_holders(self) -> None:
         for rival, _ in self._living_rivals():

@@ -1,7 +1,7 @@
 """What was done to each video: one status row each, committed in whole files; and what is left to do.
 
-`status/` is a `Journal`: of two rows of one video the later one counts. A part of clips that no status row names is
-garbage: readers never see it, and `sweep` removes it.
+`status/` is a `Journal`: of two rows of one video the later one counts. A part of clips that no status row names counts
+for nothing: readers never see it, and `sweep` removes it. What others put beside the parts stays, see `own_files`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import pyarrow.compute as pc
 
 from vidpipe.errors import UsageError
 from vidpipe.file_errors import NO_FACTS, own_file
-from vidpipe.journal import WAY_OUT, Journal, read_schema, table_files
-from vidpipe.parts import METADATA_KEY, part_receipts, spec_of
+from vidpipe.journal import NAME, WAY_OUT, Journal, latest_rows, read_schema, table_files
+from vidpipe.lease import FOLDER as LEASE_FOLDER
+from vidpipe.lease import NAME as CLAIM_NAME
+from vidpipe.own_files import CONTENT_NAME, SortedFiles, others_in, sort_files
+from vidpipe.parts import METADATA_KEY, RECEIPTS_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
-from vidpipe.transfer import file_names, join, remove_files
+from vidpipe.transfer import join, remove_files
 
 STATUS_COLUMNS = {
     "video_id": pa.string(),
@@ -45,6 +48,8 @@ STATUS_COLUMNS = {
     "group": pa.string(),
 }
 LABEL_COLUMNS = ["label", "split", "group"]
+FOLDERS = ("clips", "status", LEASE_FOLDER)
+"""An output's own folders: no source lies in them."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Ledger:
         )
 
     def parts(self) -> list[str]:
-        """Names of the parts that hold clips; any other file in `clips/` is garbage."""
+        """Names of the parts that hold clips; what else lies in `clips/` is none of the table."""
         return sorted(name for name in pc.unique(self.read(["video_id", "part"])["part"]).to_pylist() if name)
 
     def adopt(self, todo: pa.Table) -> int:
@@ -130,7 +135,7 @@ class Ledger:
 
         A part is taken only when it has these settings and every video in it is still to do, in the version it holds.
         """
-        names = self._unnamed_parts()
+        names = [name for name in self._files().left_over if CONTENT_NAME.fullmatch(name)]
         if not names:
             return 0
         wanted = dict(zip(todo["video_id"].to_pylist(), todo["version"].to_pylist(), strict=True))
@@ -150,11 +155,22 @@ class Ledger:
         return self._journal.stale("part")
 
     def sweep(self) -> int:
-        """Remove parts that no status row names and files that were never finished; returns how many."""
-        names = self._unnamed_parts(finished_only=False)
+        """Remove parts of vidpipe's that no status row names and files that were never finished; returns how many.
+
+        Before `compact`: rows that were replaced still say which parts there were.
+        """
+        names = self._files().left_over
         self._journal.check()
         remove_files(join(self.output, "clips"), names)
         return len(names)
+
+    def others(self) -> dict[str, list[str]]:
+        """What others put into the output's own folders, by folder."""
+        return {
+            "clips": self._files().others,
+            "status": others_in(self._journal.folder, NAME),
+            LEASE_FOLDER: others_in(join(self.output, LEASE_FOLDER), CLAIM_NAME),
+        }
 
     def _check_settings(self, spec: ClipSpec) -> None:
         names = self._journal.names()
@@ -168,11 +184,11 @@ class Ledger:
                 "give the same flags as then, or another --output"
             )
 
-    def _unnamed_parts(self, *, finished_only: bool = True) -> list[str]:
-        names = file_names(join(self.output, "clips"))
-        if finished_only:
-            names = [name for name in names if name.endswith(".parquet") and not name.startswith(".")]
-        return sorted(set(names) - set(self.parts()))
+    def _files(self) -> SortedFiles:
+        """What lies beside the parts in use."""
+        every = self._journal.read_all(["video_id", "part"])
+        once, now = (set(pc.unique(rows["part"]).to_pylist()) for rows in (every, latest_rows(every)))
+        return sort_files(join(self.output, "clips"), now, once, RECEIPTS_KEY)
 
 
 def open_ledger(output: str) -> Ledger:

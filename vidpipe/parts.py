@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidpipe import __version__
-from vidpipe.file_errors import is_unreadable, own_file
+from vidpipe.file_errors import own_file
 from vidpipe.guard import Clip
+from vidpipe.own_files import parquet_metadata
 from vidpipe.spec import ClipSpec
-from vidpipe.storage import filesystem
 from vidpipe.transfer import arrow_buffer, join
 
 ROW_GROUP_BYTES = 8 << 20  # a worker holds three of them; larger ones make the file no smaller
@@ -198,14 +198,9 @@ def part_name(spec: ClipSpec, receipts: list[dict[str, Any]]) -> str:
 
 def part_receipts(output: str, name: str, spec: ClipSpec) -> list[dict[str, Any]]:
     """The receipts that a finished part carries, from its footer alone; none when its settings are others."""
-    fs, path = filesystem(join(output, "clips", name))
-    try:
-        with fs.open(path, "rb", cache_type="readahead", block_size=1 << 16) as file:
-            metadata = pq.read_metadata(file).metadata
-    except Exception as error:
-        if is_unreadable(error):  # some storages show a file before it is whole
-            return []
-        raise
+    metadata = parquet_metadata(join(output, "clips", name))
+    if metadata is None or RECEIPTS_KEY not in metadata:
+        return []
     made_with = ClipSpec(**json.loads(metadata[METADATA_KEY])["clip_spec"])
     return json.loads(metadata[RECEIPTS_KEY]) if made_with == spec else []
 

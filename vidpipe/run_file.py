@@ -11,8 +11,9 @@ from importlib.metadata import version
 from typing import Any
 
 from vidpipe import __version__
+from vidpipe.errors import UsageError
 from vidpipe.plain_text import redacted
-from vidpipe.transfer import join, put_bytes
+from vidpipe.transfer import file_names, join, put_bytes, read_buffer
 
 RUN_FILE = "run.json"
 
@@ -60,6 +61,25 @@ class Tally:
             "videos_per_s": round(self.num_done / seconds, 3),
             "decode_cpu_s": round(self.decode_s, 3),
         }
+
+
+def check_run_file(output: str) -> None:
+    """Raise UsageError when OUTPUT/run.json, which a run replaces, is somebody else's."""
+    check_replaceable(output, {RUN_FILE: ("command", "settings", "versions")})
+
+
+def check_replaceable(output: str, files: dict[str, tuple[str, ...]]) -> None:
+    """Raise UsageError when one of the files, which a run replaces, is there and is not an object with these keys."""
+    for name in sorted(files.keys() & {*file_names(output)}):
+        try:
+            content = json.loads(read_buffer(join(output, name)).to_pybytes())
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or not content.keys() >= {*files[name]}:
+            raise UsageError(
+                f"{join(output, name)} was not written by vidpipe, and this run would replace it; move it elsewhere, "
+                "or give another --output"
+            )
 
 
 def write_run_file(

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -64,6 +65,13 @@ def read_buffer(url: str) -> pa.Buffer:
     """The file at `url` in Arrow's own memory."""
     fs, path = filesystem(url)
     return arrow_buffer(fs.cat_file(path))
+
+
+def read_head(url: str, num_bytes: int) -> bytes:
+    """The first bytes of the file at `url`, as far as there are any."""
+    fs, path = filesystem(url)
+    size = min(num_bytes, fs.size(path))
+    return fs.cat_file(path, start=0, end=size) if size else b""
 
 
 def arrow_buffer(data: bytes | memoryview) -> pa.Buffer:
@@ -239,6 +247,7 @@ def remove_files(folder: str, names: list[str]) -> None:
 
 def check_writable(folder: str) -> None:
     """Write and remove a small file, so that a lack of rights shows before any work."""
-    put_bytes(b"", join(folder, ".write_test"))
-    remove_files(folder, [".write_test"])
+    name = f".vidpipe-write-test-{uuid.uuid4().hex}"
+    put_bytes(b"", join(folder, name))
+    remove_files(folder, [name])
     be_patient()

@@ -48,6 +48,11 @@ def ray_config(clips: Path | str, output: Path | str, num_workers: str, **change
 @pytest.mark.usefixtures("ray_local")
 def test_three_workers_of_ray_take_the_steps_of_one_process_and_a_rerun_none(clips: Path, tmp_path: Path):
     config = ray_config(clips, tmp_path / "ray", "3")
+    killed = tmp_path / "ray" / f".vidpipe-ray-{32 * 'a'}"  # of a run that ended without a word
+    killed.mkdir(parents=True)
+    mine = tmp_path / "ray" / "ray" / "src" / "main.py"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
     train(config, KeepSteps(tmp_path / "three"))
     expected = train_alone(dataclasses.replace(config, output=str(tmp_path / "alone")), KeepSteps(tmp_path / "one"))
     num_steps, losses, gradients = largest_difference(tmp_path / "one", tmp_path / "three")
@@ -60,7 +65,9 @@ def test_three_workers_of_ray_take_the_steps_of_one_process_and_a_rerun_none(cli
     assert run["metrics"]["val"]["num_failed"] == 2
     assert run["metrics"]["val"]["num_videos"] == expected["metrics"]["val"]["num_videos"] == 15
     assert load_checkpoint(config.output).checkpoint_id == run["checkpoint_id"]
-    assert not (tmp_path / "ray" / "ray").exists()
+    assert list(tmp_path.glob("ray/.vidpipe-ray-*")) == []
+    assert files_in(tmp_path / "ray" / "ray").keys() == {"src/main.py"}
+    assert mine.read_text() == "mine"
 
     before = files_in(tmp_path / "ray")
     rerun = f"""

@@ -46,5 +46,10 @@ def write_finished_part(
     writer.close(receipts)
 
 
+def part(digit: str) -> str:
+    """The name of a part, as the hash of its content would be."""
+    return f"{24 * digit}.parquet"
+
+
 def status_files(output: Path) -> list[str]:
     return sorted(os.listdir(output / "status"))

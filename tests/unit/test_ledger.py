@@ -3,9 +3,10 @@ import os
 import pyarrow as pa
 import pytest
 from small_parts import GRAY, RAW
-from status_rows import manifest, parts_of, row, status_files, write_finished_part
+from status_rows import manifest, part, parts_of, row, status_files, write_finished_part
 
 from vidpipe.ledger import STATUS_COLUMNS, Ledger, open_ledger
+from vidpipe.own_files import check_others
 from vidpipe.spec import ClipSpec
 
 
@@ -102,10 +103,10 @@ def test_a_changed_video_is_decoded_not_relabelled(ledger):
 
 
 def test_a_finished_part_that_nobody_recorded_is_adopted(ledger, output):
-    write_finished_part(output, "a.parquet", "one", "two")
+    write_finished_part(output, part("a"), "one", "two")
     left = ledger.work_left(manifest("one", "two", "three"), retry_failed=False)
     assert ledger.adopt(left.todo) == 2
-    assert parts_of(ledger) == {"one": "a.parquet", "two": "a.parquet"}
+    assert parts_of(ledger) == {"one": part("a"), "two": part("a")}
     assert ledger.sweep() == 0
     again = ledger.work_left(manifest("one", "two", "three"), retry_failed=False)
     assert again.todo["video_id"].to_pylist() == ["three"]
@@ -114,50 +115,53 @@ def test_a_finished_part_that_nobody_recorded_is_adopted(ledger, output):
 
 def test_a_part_with_a_video_that_is_done_changed_or_gone_is_not_adopted(ledger, output):
     ledger.commit([row("done", "z.parquet")])
-    write_finished_part(output, "done.parquet", "one", "done")
-    write_finished_part(output, "gone.parquet", "one", "gone")
-    write_finished_part(output, "changed.parquet", "one", "two", version="before")
+    write_finished_part(output, part("1"), "one", "done")
+    write_finished_part(output, part("2"), "one", "gone")
+    write_finished_part(output, part("3"), "one", "two", version="before")
     left = ledger.work_left(manifest("one", "two", "done"), retry_failed=False)
     assert ledger.adopt(left.todo) == 0
     assert parts_of(ledger) == {"done": "z.parquet"}
 
 
 def test_of_two_parts_with_one_video_only_one_is_adopted(ledger, output):
-    write_finished_part(output, "a.parquet", "one", "two")
-    write_finished_part(output, "b.parquet", "two", "three")
+    write_finished_part(output, part("a"), "one", "two")
+    write_finished_part(output, part("b"), "two", "three")
     assert ledger.adopt(manifest("one", "two", "three")) == 2
-    assert parts_of(ledger) == {"one": "a.parquet", "two": "a.parquet"}
+    assert parts_of(ledger) == {"one": part("a"), "two": part("a")}
 
 
 def test_a_part_made_with_other_settings_is_not_adopted(ledger, output):
     """A first run with other settings was killed before it recorded anything."""
-    write_finished_part(output, "a.parquet", "one", spec=GRAY)
+    write_finished_part(output, part("a"), "one", spec=GRAY)
     assert ledger.adopt(manifest("one")) == 0
     assert ledger.sweep() == 1
 
 
 def test_files_that_were_never_finished_are_not_adopted(ledger, output):
-    write_finished_part(output, ".a.parquet.123", "one")
+    write_finished_part(output, f".{part('a')}.123", "one")
     assert ledger.adopt(manifest("one")) == 0
 
 
 def test_a_file_cut_short_in_place_of_a_part_stops_nothing(ledger, output):
-    """Some storages show a file before it is whole."""
-    write_finished_part(output, "a.parquet", "one")
-    content = (output / "clips/a.parquet").read_bytes()
-    (output / "clips/b.parquet").write_bytes(content[: len(content) // 2])
-    (output / "clips/c.parquet").write_bytes(b"")
+    """Some storages show a file before it is whole; nothing in it tells whose it is, so it stays."""
+    write_finished_part(output, part("a"), "one")
+    content = (output / "clips" / part("a")).read_bytes()
+    (output / "clips" / part("b")).write_bytes(content[: len(content) // 2])
+    (output / "clips" / part("c")).write_bytes(b"")
     assert ledger.adopt(manifest("one")) == 1
-    assert ledger.sweep() == 2
+    assert ledger.sweep() == 0
+    assert ledger.others()["clips"] == [part("b"), part("c")]
+    check_others(str(output), ledger.others())
 
 
 def test_sweep_removes_parts_that_no_row_names_and_unfinished_files(ledger, output):
-    for name in ("used.parquet", "orphan.parquet", ".half.parquet.123"):
+    for name in (part("a"), part("b"), part("c"), f".{part('d')}.123"):
         write_finished_part(output, name, "one")
-    ledger.commit([row("one", "orphan.parquet")])
-    ledger.commit([row("one", "used.parquet")])
-    assert ledger.sweep() == 2
-    assert os.listdir(output / "clips") == ["used.parquet"]
+    (output / "clips" / f".{part('e')}.124").write_bytes(b"PAR1 and no end")
+    ledger.commit([row("one", part("b"))])
+    ledger.commit([row("one", part("a"))])
+    assert ledger.sweep() == 4
+    assert os.listdir(output / "clips") == [part("a")]
     assert ledger.sweep() == 0
 
 

@@ -283,13 +283,23 @@ def test_spool_folders_of_dead_processes_are_removed_and_those_of_living_ones_st
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with subprocess.Popen(["true"]) as ended:
         pass
-    dead, living = tmp_path / f"vidpipe-spool-{ended.pid}-abc", tmp_path / f"vidpipe-spool-{os.getppid()}-abc"
-    for folder in (dead, living):
+    with spool_folder() as ours:
+        prefix, _, ending = ours.name.rpartition(f"-{os.getpid()}-")
+    dead, living, of_another_machine, of_somebody = (
+        tmp_path / name
+        for name in (
+            f"{prefix}-{ended.pid}-{ending}",
+            f"{prefix}-{os.getppid()}-{ending}",
+            f"vidpipe-spool-0123456789abcdef-{ended.pid}-{ending}",
+            "vidpipe-spool-notes",
+        )
+    )
+    for folder in (dead, living, of_another_machine, of_somebody):
         folder.mkdir()
         (folder / "0.part").touch()
     with spool_folder() as ours:
         assert not dead.exists()
-        assert living.exists()
+        assert all(folder.exists() for folder in (living, of_another_machine, of_somebody))
         assert ours.parent == tmp_path
         (ours / "file").touch()
     assert not ours.exists()

@@ -14,6 +14,7 @@ import pytest
 
 from vidpipe.checkpoints import CheckpointFacts
 from vidpipe.config import PredictConfig
+from vidpipe.journal import Journal
 from vidpipe.manifest.schema import MANIFEST_SCHEMA
 from vidpipe.model_spec import ModelSpec
 from vidpipe.predictions import read_facts, read_predictions
@@ -21,6 +22,7 @@ from vidpipe.predictions.answers import answers_of
 from vidpipe.predictions.assembly import ViewedVideo
 from vidpipe.predictions.log import PredictionLog, WorkLeft
 from vidpipe.predictions.question import Question, make_question
+from vidpipe.predictions.side_table import SideTable
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
 
@@ -150,9 +152,10 @@ def test_segments_and_features_are_there_once_for_any_reader(out: str):
 def test_a_killed_run_leaves_nothing_that_counts(out: str):
     log = PredictionLog(out, question(segments=True))
     commit(log, video("a", 0, 3))
-    Path(out, "segments", "0123.parquet").write_bytes(b"PAR1")
-    Path(out, "segments", ".half.parquet.1").write_bytes(b"PAR1")
     (name,) = log.read()["segments_part"].to_pylist()
+    unnamed = SideTable(out, "segments", Journal(f"{out}/none", pa.schema({})), is_asked_for=True)
+    unnamed.write(pa.table({"video_id": ["killed"]}))
+    Path(out, "segments", f".{24 * '0'}.parquet.1").write_bytes(b"PAR1")
     log.sweep()
     assert [path.name for path in Path(out, "segments").iterdir()] == [name]
 

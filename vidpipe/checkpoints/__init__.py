@@ -34,6 +34,7 @@ from vidpipe.transfer import file_names, join, put_bytes, put_file
 __all__ = ["Checkpoint", "CheckpointFacts", "load_checkpoint", "save_checkpoint"]
 
 WEIGHTS_FILE, FACTS_FILE, CONFIG_FILE = "model.safetensors", "checkpoint.json", "config.json"
+FILES = (WEIGHTS_FILE, FACTS_FILE, CONFIG_FILE, "preprocessor_config.json", "README.md")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 

@@ -6,17 +6,20 @@ that bucket only, unless the command says otherwise. A table on this machine is 
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
 
 from vidpipe.errors import UsageError
 from vidpipe.plain_text import holds_secret, without_secrets
-from vidpipe.storage import absolute_url, filesystem
+from vidpipe.storage import absolute_url, filesystem, public_url
 
 _HOME = re.compile(r"[\w+.-]+:///?[^/]+/")  # s3://bucket/, https://host/
 _ODD = re.compile(r"%|\\|[\t\r\n]|/\.\.?(/|$)")
@@ -75,6 +78,35 @@ def reach_of(source: str, allowed: tuple[str, ...], root: str | None = None) -> 
         return Reach(source, None)
     own = [*([home[0]] if home else []), *([absolute_url(root)] if root is not None else [])]
     return Reach(source, tuple(_folder(prefix) for prefix in [*own, *map(absolute_url, allowed)]))
+
+
+def check_outside(urls: pa.ChunkedArray, output: str, folders: tuple[str, ...]) -> None:
+    """Raise UsageError for a video that lies in one of the folders that an output keeps for itself; links are followed.
+
+    The output itself may lie inside the source.
+    """
+    # Of millions of videos that lie in a few folders, each folder is looked at once.
+    lying_in = pc.unique(pc.replace_substring_regex(urls, r"[^/]*$", ""))
+    fs, _ = filesystem(output)
+    is_local = isinstance(fs, LocalFileSystem)
+    protocols = "|".join([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
+    same_storage = rf"^({protocols})://" + ("|^/|^[^:]*$" if is_local else "")
+    lying_in = lying_in.filter(pc.match_substring_regex(lying_in, same_storage))
+
+    def real_folder(url: str) -> str:
+        within = fs._strip_protocol(url)
+        return _folder(os.path.realpath(within) if is_local else within)
+
+    own = {name: real_folder(f"{output.rstrip('/')}/{name}") for name in folders}
+    for folder in lying_in.to_pylist():
+        real = real_folder(folder)
+        for name, place in own.items():
+            if real.startswith(place):
+                first = urls.filter(pc.starts_with(urls, folder))[0].as_py()
+                raise UsageError(
+                    f"{first} lies in {public_url(fs, place)}, where {output} keeps its {name}; give an --output whose "
+                    "folders hold no videos, or move the videos"
+                )
 
 
 def is_below(url: str, folder: str) -> bool:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vidpipe.journal import Journal, table_files
+from vidpipe.journal import NAME, Journal, table_files
+from vidpipe.lease import FOLDER as LEASE_FOLDER
+from vidpipe.lease import NAME as CLAIM_NAME
+from vidpipe.own_files import others_in
 from vidpipe.predictions import FOLDER, read_facts
 from vidpipe.predictions.answers import Answers
 from vidpipe.predictions.question import Question, with_earlier_labels
@@ -17,6 +20,9 @@ from vidpipe.predictions.schema import prediction_schema
 from vidpipe.predictions.side_table import SideTable
 from vidpipe.transfer import join
 
+SIDE_TABLES = ("segments", "features")
+FOLDERS = (FOLDER, *SIDE_TABLES, LEASE_FOLDER)
+"""An output's own folders: no source lies in them."""
 KEY_COLUMNS = ["video_id", "url", "version", "checkpoint_id", "settings_key", "status", "is_deleted"]
 
 
@@ -52,7 +58,10 @@ class PredictionLog:
             question = with_earlier_labels(question, read_facts(output))
         self.question = question
         self._journal = Journal(join(output, FOLDER), prediction_schema(question.facts), check)
-        self._side_tables = {name: SideTable(output, name, self._journal) for name in ("segments", "features")}
+        asked = {"segments": question.with_segments, "features": question.with_features}
+        self._side_tables = {
+            name: SideTable(output, name, self._journal, is_asked_for=asked[name]) for name in SIDE_TABLES
+        }
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """The row of every video."""
@@ -120,13 +129,21 @@ class PredictionLog:
         """One row a video for any reader, and no file that nothing names."""
         for table in self._side_tables.values():
             table.tidy()
-        self._journal.compact()
         self.sweep()
+        self._journal.compact()
 
     def sweep(self) -> None:
         """Remove what killed runs left."""
         for table in self._side_tables.values():
             table.sweep()
+
+    def others(self) -> dict[str, list[str]]:
+        """What others put into the output's own folders, by folder."""
+        return {
+            FOLDER: others_in(join(self.output, FOLDER), NAME),
+            **{name: table.others() for name, table in self._side_tables.items()},
+            LEASE_FOLDER: others_in(join(self.output, LEASE_FOLDER), CLAIM_NAME),
+        }
 
     def num_deleted(self) -> int:
         """Videos that have a row and are no longer where they were listed."""

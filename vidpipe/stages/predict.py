@@ -23,17 +23,19 @@ from vidpipe.errors import DecodeError, FailureRateError, UsageError
 from vidpipe.guard import Guard
 from vidpipe.label_video import label_video
 from vidpipe.lease import hold
+from vidpipe.manifest.reach import check_outside
+from vidpipe.own_files import check_others
 from vidpipe.plain_text import say
 from vidpipe.pools import Pools, fit_pools
 from vidpipe.predictions.desk import Desk
 from vidpipe.predictions.estimate import estimate_run
 from vidpipe.predictions.exports import EXPORTS
-from vidpipe.predictions.log import PredictionLog, WorkLeft
+from vidpipe.predictions.log import FOLDERS, PredictionLog, WorkLeft
 from vidpipe.predictions.question import Question, make_question
 from vidpipe.predictions.sources import Source, find_source, is_one_video
 from vidpipe.predictions.summary import answer_lines, plan_lines, summary_lines
 from vidpipe.predictions.tally import PredictTally
-from vidpipe.run_file import RUN_FILE, write_run_file
+from vidpipe.run_file import RUN_FILE, check_run_file, write_run_file
 from vidpipe.storage import absolute_url, storage_errors
 from vidpipe.task_cutting import cut_tasks
 from vidpipe.transfer import check_writable, join, remove_files
@@ -87,8 +89,12 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
     question = make_question(config, checkpoint.facts, checkpoint.checkpoint_id, absolute_url(checkpoint.url))
     source = find_source(config.source, question.facts.clip_spec, config.allow_url_prefix)
     with storage_errors(output):
+        if source.stored is None:
+            check_outside(source.manifest["url"], output, FOLDERS)
         check_writable(output)
+        check_run_file(output)
         log = PredictionLog(output, question)
+        check_others(output, log.others())
     if config.dry_run:
         left, todo = work_left(config, source, log)
         settings = block_settings(config, question, CPU_BATCH)

@@ -17,12 +17,14 @@ from vidpipe.contact_sheet import write_contact_sheet
 from vidpipe.decode import check_decoder
 from vidpipe.errors import FailureRateError
 from vidpipe.lease import hold
-from vidpipe.ledger import LABEL_COLUMNS, Ledger, WorkLeft, status_schema
+from vidpipe.ledger import FOLDERS, LABEL_COLUMNS, Ledger, WorkLeft, status_schema
 from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
 from vidpipe.manifest.load import load_manifest
+from vidpipe.manifest.reach import check_outside
+from vidpipe.own_files import check_others
 from vidpipe.plain_text import say
 from vidpipe.progress import Progress
-from vidpipe.run_file import RUN_FILE, Tally, write_run_file
+from vidpipe.run_file import RUN_FILE, Tally, check_run_file, write_run_file
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import storage_errors
 from vidpipe.task_cutting import cut_tasks
@@ -49,8 +51,11 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
     check_decoder(config.clip.decoder)
     manifest = load_manifest(config.source, config.layout, config.allow_url_prefix)
     with storage_errors(config.output):
+        check_outside(manifest["url"], config.output, FOLDERS)
         check_writable(config.output)
+        check_run_file(config.output)
         ledger = Ledger(config.output, config.clip)
+        check_others(config.output, ledger.others())
     if config.dry_run:
         print_plan(config, manifest, ledger.work_left(manifest, retry_failed=config.retry_failed))
         return
@@ -77,8 +82,8 @@ def make_clips(config: PreprocessConfig, manifest: pa.Table, ledger: Ledger, tas
     if len(todo):
         decode_all(config, ledger, todo, tally, task)
     refresh_parts(config, ledger, left.relabelled)
-    ledger.compact()
     ledger.sweep()
+    ledger.compact()
     counts = check_counts(ledger, manifest, left, tally, num_remaining=len(left.todo) - len(todo))
     seconds = time.monotonic() - start_s
     if config.contact_sheet:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
+import uuid
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -21,13 +23,13 @@ from vidpipe.models import build_model
 from vidpipe.plain_text import say
 from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
-from vidpipe.training.checks import begin_run, check_fit, check_same_run, is_finished_run
+from vidpipe.training.checks import begin_run, check_fit, check_output, check_same_run, is_finished_run
 from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
 from vidpipe.training.job import OnStep, TrainJob
 from vidpipe.training.ranks import Ranks
 from vidpipe.training.run import read_history, run_training
 from vidpipe.training.tracking import check_trackers
-from vidpipe.transfer import check_writable
+from vidpipe.transfer import check_writable, list_folder
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ MAX_GPU_WORKER_CPUS = 4
 # begins again, without end.
 START_LIMIT_S = "600"
 TEST_SPLIT = "test"
+RAY_FOLDER_PREFIX = ".vidpipe-ray-"
+RAY_FOLDER = rf"{re.escape(RAY_FOLDER_PREFIX)}[0-9a-f]{{32}}"
 
 
 def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
@@ -46,6 +50,7 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     clips = labelled_clips(config.clips, config.train_split, config.val_split, TEST_SPLIT)
     with storage_errors(config.output):
         check_writable(config.output)
+        check_output(config.output)
         if is_finished(config, clips):
             return
     check_fit(config, clips, build_model(config.model, clips.labels))
@@ -150,7 +155,7 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
             resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
-            name="ray",
+            name=f"{RAY_FOLDER_PREFIX}{uuid.uuid4().hex}",
             storage_path=path,
             storage_filesystem=storage,
             failure_config=ray.train.FailureConfig(max_failures=job.config.max_failures),
@@ -160,8 +165,16 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
     each = ", ".join(f"{number:g} {name}" for name, number in resources.items())
     logger.info("%s, each with %s", f"{high} workers" if low == high else f"{low} to {high} workers", each)
     fit(trainer)
-    if fs.exists(f"{path}/ray"):
-        fs.rm(f"{path}/ray", recursive=True)
+    remove_folders_of_ray(job.config.output)
+
+
+def remove_folders_of_ray(output: str) -> None:
+    """Remove what Ray Train keeps of a run while it lasts, of runs that were killed, too: only this one is at work."""
+    fs, path = filesystem(output)
+    for entry in list_folder(output):
+        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        if entry["type"] == "directory" and not entry.get("islink") and re.fullmatch(RAY_FOLDER, name):
+            fs.rm(f"{path}/{name}", recursive=True)
 
 
 def mistakes_end_the_run() -> Any:

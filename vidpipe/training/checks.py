@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 
+from vidpipe.checkpoints import FACTS_FILE, FILES
 from vidpipe.config import TrainConfig
 from vidpipe.errors import UsageError
 from vidpipe.file_errors import own_file
+from vidpipe.lease import FOLDER as LEASE_FOLDER
+from vidpipe.lease import NAME as CLAIM_NAME
 from vidpipe.models import VideoModel
-from vidpipe.run_file import RUN_FILE
+from vidpipe.own_files import check_others, others_in
+from vidpipe.run_file import RUN_FILE, check_replaceable, check_run_file
 from vidpipe.training.clip_rows import LabelledClips
 from vidpipe.training.saved_state import FOLDER as STATE_FOLDER
-from vidpipe.training.saved_state import state_names
-from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
+from vidpipe.training.saved_state import NAME as STATE_NAME
+from vidpipe.training.saved_state import own_states, state_names
+from vidpipe.transfer import file_names, join, put_bytes, read_buffer, read_head, remove_files
 from vidpipe.transforms import ClipTransform
 
 SETTINGS_FILE = "settings.json"
 HISTORY_FILE = "history.json"
 TENSORBOARD_FOLDER = "tensorboard"
+CURVES_NAME = r"events\.out\.tfevents\..*"
+CURVES_MARK = "written by vidpipe"
+"""A message in each file of curves."""
+CURVES_HEAD_BYTES = 1024
+CHECKPOINTS = ("best", "last")
 
 
 def check_fit(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> None:
@@ -44,6 +55,32 @@ def input_size(config: TrainConfig, model: VideoModel) -> tuple[int, int]:
         return model.input.height, model.input.width
     sides = [int(side) for side in config.size.split("x")]
     return sides[0], sides[-1]
+
+
+def check_output(output: str) -> None:
+    """Raise UsageError for a file of somebody else's that the run would replace, and name all others in a warning."""
+    check_run_file(output)
+    check_replaceable(output, {SETTINGS_FILE: ("clips_key",), HISTORY_FILE: ("epochs", "labels")})
+    replaced = [join(STATE_FOLDER, name) for name in sorted({*state_names(output)} - {*own_states(output)})]
+    if SETTINGS_FILE not in file_names(output):  # no run has begun to write its checkpoints
+        for name in CHECKPOINTS:
+            check_replaceable(join(output, name), {FACTS_FILE: ("checkpoint_id", "format", "sha256")})
+            found = {*file_names(join(output, name))}
+            replaced += [join(name, one) for one in FILES if one in found and FACTS_FILE not in found]
+    if replaced:
+        raise UsageError(
+            f"{join(output, replaced[0])} was not written by vidpipe, and training into {output} would replace or mix "
+            "with it; move it elsewhere, or give another --output"
+        )
+    names = {STATE_FOLDER: STATE_NAME, TENSORBOARD_FOLDER: CURVES_NAME, LEASE_FOLDER: CLAIM_NAME}
+    check_others(output, {folder: others_in(join(output, folder), name) for folder, name in names.items()})
+
+
+def own_curves(output: str) -> list[str]:
+    """Files of TensorBoard's that vidpipe wrote; those of 2026-11 and before do not say so, and stay."""
+    folder = join(output, TENSORBOARD_FOLDER)
+    names = [name for name in file_names(folder) if re.fullmatch(CURVES_NAME, name)]
+    return [name for name in names if CURVES_MARK.encode() in read_head(join(folder, name), CURVES_HEAD_BYTES)]
 
 
 def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
@@ -83,8 +120,8 @@ def begin_run(config: TrainConfig, clips: LabelledClips) -> None:
     output = config.output
     remove_files(output, [RUN_FILE])
     if config.restart:
-        remove_files(join(output, STATE_FOLDER), state_names(output))
-        remove_files(join(output, TENSORBOARD_FOLDER), file_names(join(output, TENSORBOARD_FOLDER)))
+        remove_files(join(output, STATE_FOLDER), own_states(output))
+        remove_files(join(output, TENSORBOARD_FOLDER), own_curves(output))
         remove_files(output, [HISTORY_FILE, SETTINGS_FILE])
     if SETTINGS_FILE not in file_names(output):
         put_bytes(json.dumps(run_settings(config, clips), indent=2).encode(), join(output, SETTINGS_FILE))

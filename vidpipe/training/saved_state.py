@@ -9,18 +9,23 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from vidpipe.errors import DamagedFileError
-from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
+from vidpipe.transfer import file_names, join, put_bytes, read_buffer, read_head, remove_files
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "state"
+NAME = r"[0-9]{5}-[0-9]{7}\.pt"
 NUM_KEPT = 2
+HEAD_BYTES = 1024
+# As torch.save pickles the names of the first three, with the numbers of the first two between them.
+_BEGINNING = re.compile(rb"X\x05\0\0\0epoch.{1,8}X\x04\0\0\0step.{1,8}X\x05\0\0\0model", re.DOTALL)
 
 
 @dataclass
@@ -47,7 +52,7 @@ def save_state(output: str, state: TrainState) -> None:
     data = io.BytesIO()
     torch.save({**vars(state), "history": json.dumps(state.history)}, data)
     put_bytes(data.getvalue(), join(output, FOLDER, f"{state.epoch:05d}-{state.step:07d}.pt"))
-    remove_files(join(output, FOLDER), state_names(output)[:-NUM_KEPT])
+    remove_files(join(output, FOLDER), own_states(output)[:-NUM_KEPT])
 
 
 def load_state(output: str, name: str) -> TrainState:
@@ -75,4 +80,11 @@ def newest_state(output: str) -> str | None:
 
 
 def state_names(output: str) -> list[str]:
-    return [name for name in file_names(join(output, FOLDER)) if name.endswith(".pt") and not name.startswith(".")]
+    """Files with the name of a state, oldest first."""
+    return [name for name in file_names(join(output, FOLDER)) if re.fullmatch(NAME, name)]
+
+
+def own_states(output: str) -> list[str]:
+    """Those of them that vidpipe wrote, whole or not: each begins with the first fields of a `TrainState`."""
+    folder = join(output, FOLDER)
+    return [name for name in state_names(output) if _BEGINNING.search(read_head(join(folder, name), HEAD_BYTES))]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from fsspec.implementations.local import LocalFileSystem
+from tensorboard.compat.proto.event_pb2 import Event, LogMessage
 from torch.utils.tensorboard import SummaryWriter
 
 from vidpipe.config import TrainConfig
 from vidpipe.errors import UsageError
 from vidpipe.storage import filesystem
-from vidpipe.training.checks import TENSORBOARD_FOLDER
+from vidpipe.training.checks import CURVES_MARK, TENSORBOARD_FOLDER
 from vidpipe.transfer import join, put_bytes
 
 
@@ -33,6 +34,7 @@ class TensorBoard:
         fs, path = filesystem(self._url)
         self._copied_from = None if isinstance(fs, LocalFileSystem) else Path(tempfile.mkdtemp(prefix="vidpipe-"))
         self._writer = SummaryWriter(self._copied_from or path)
+        cast(Any, self._writer.file_writer).add_event(Event(log_message=LogMessage(message=CURVES_MARK)))
 
     def add(self, step: int, figures: dict[str, float]) -> None:
         for name, value in figures.items():
