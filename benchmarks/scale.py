@@ -68,7 +68,7 @@ def main(options: Options) -> None:
                 print(f"  {run}: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items()), flush=True)
 
 
-def noop_task(videos: pa.Table, settings: PartSettings) -> pa.Table:
+def noop_task(videos: pa.Table, settings: PartSettings) -> Iterator[pa.Table]:
     """Status rows that claim that every video was decoded, and holds no clip."""
     num_videos = len(videos)
     columns: dict[str, Any] = {
@@ -82,7 +82,7 @@ def noop_task(videos: pa.Table, settings: PartSettings) -> pa.Table:
     columns |= {name: videos[name] for name in ("video_id", "url", "version", "label", "split", "group")}
     schema = status_schema(settings.spec)
     arrays = [columns.get(field.name, pa.nulls(num_videos, field.type)) for field in schema]
-    return pa.table([column.cast(field.type) for column, field in zip(arrays, schema, strict=True)], schema=schema)
+    yield pa.table([column.cast(field.type) for column, field in zip(arrays, schema, strict=True)], schema=schema)
 
 
 def noop_blocks(videos: pa.Table, settings: BlockSettings) -> Iterator[pa.Table]:

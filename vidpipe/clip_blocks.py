@@ -1,8 +1,9 @@
 """One task of predict before the model, in plain Python: videos, or clips made before, become blocks of clips.
 
 A block is a table with a row a clip, of one video or of several, and never more clips than a model takes at once: a
-long video makes many blocks, not large ones. After its last clip a video has a closing row without frames, which says
-how it ended and which of its clips count: those of its `attempt`. An attempt that breaks off is followed by another.
+long video makes many blocks, not large ones. One that does not fill within a minute travels as it is. After its last
+clip a video has a closing row without frames, which says how it ended and which of its clips count: those of its
+`attempt`. An attempt that breaks off is followed by another.
 
 Imports no torch: the processes that decode do without it.
 """
@@ -29,6 +30,7 @@ from vidpipe.storage import filesystem
 from vidpipe.transfer import join
 
 CLOSING_INDEX = -1
+BLOCK_EVERY_S = 60.0
 BLOCK_SCHEMA = pa.schema(
     {
         "video_id": pa.string(),
@@ -50,15 +52,18 @@ class BlockSettings:
     clips_a_block: int
     time_limit_s: float
     memory_limit_bytes: int
+    block_every_s: float = BLOCK_EVERY_S
 
 
 def decoded_blocks(videos: pa.Table, settings: BlockSettings) -> Iterator[pa.Table]:
     """Decode manifest rows; what a Ray worker runs."""
     guard = kept_guard(settings.spec, settings.time_limit_s, settings.memory_limit_bytes)
-    block = _Block(settings.clips_a_block)
+    block = _Block(settings)
     with spool_folder() as folder:
         for delivery in deliveries(videos.to_pylist(), guard, folder):
             yield from _blocks_of(delivery, block, settings.spec)
+            if block.is_due:  # videos that fail have no clips to fill it with
+                yield block.cut()
     if block.rows:
         yield block.cut()
 
@@ -70,7 +75,7 @@ def _blocks_of(delivery: Delivery, block: _Block, spec: ClipSpec) -> Iterator[pa
             attempt += 1
             continue
         block.add(video_id, attempt, event.clip_index, event.start_s, event.end_s, frames_of(event, spec))
-        if block.is_full:
+        if block.is_due:
             yield block.cut()
     block.close(video_id, attempt, delivery.receipt)
 
@@ -80,7 +85,7 @@ def stored_blocks(videos: pa.Table, settings: BlockSettings, clips: str) -> Iter
     [name] = set(videos["part"].to_pylist())
     left = {row["video_id"]: row for row in videos.to_pylist()}
     num_seen = dict.fromkeys(left, 0)
-    block = _Block(settings.clips_a_block)
+    block = _Block(settings)
     url = join(clips, "clips", name)
     fs, path = filesystem(url)
     columns = ["video_id", "clip_index", "start_s", "end_s", "frames"]
@@ -95,7 +100,7 @@ def stored_blocks(videos: pa.Table, settings: BlockSettings, clips: str) -> Iter
                 num_seen[video_id] += 1
                 if num_seen[video_id] == left[video_id]["num_clips"]:
                     block.close(video_id, 0, stored_receipt(left.pop(video_id)))
-                if block.is_full:
+                if block.is_due:
                     yield block.cut()
     if left:
         raise RuntimeError(f"{path} lacks clips of {len(left)} videos that its status rows name (first: {min(left)})")
@@ -161,14 +166,16 @@ def _lists(values: np.ndarray | None, is_there: np.ndarray) -> pa.ListArray:
 class _Block:
     """The block being filled."""
 
-    def __init__(self, num_clips: int) -> None:
-        self._max_clips = num_clips
+    def __init__(self, settings: BlockSettings) -> None:
+        self._max_clips, self._every_s = settings.clips_a_block, settings.block_every_s
         self._num_clips = 0
+        self._cut_s = time.monotonic()
         self.rows: list[tuple[Any, ...]] = []
 
     @property
-    def is_full(self) -> bool:
-        return self._num_clips >= self._max_clips
+    def is_due(self) -> bool:
+        """Whether it is full, or a minute has passed since the one before."""
+        return self._num_clips >= self._max_clips or time.monotonic() - self._cut_s >= self._every_s
 
     def add(
         self, video_id: str, attempt: int, clip_index: int, start_s: float, end_s: float, frames: np.ndarray
@@ -181,6 +188,7 @@ class _Block:
 
     def cut(self) -> pa.Table:
         rows, self.rows, self._num_clips = self.rows, [], 0
+        self._cut_s = time.monotonic()
         values = zip(*rows, strict=True)
         return pa.Table.from_arrays(
             [column(list(of_column), field.type) for of_column, field in zip(values, BLOCK_SCHEMA, strict=True)],

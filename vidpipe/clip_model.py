@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from vidpipe.checkpoints import Checkpoint, load_checkpoint
 from vidpipe.clip_blocks import CLOSING_INDEX, answered_rows, frames_in
 from vidpipe.models.base import at_least_float32
+from vidpipe.promised_gpu import promised_device
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import AugmentSpec
 from vidpipe.transforms import ClipTransform
@@ -34,7 +36,10 @@ class ClipAnswers:
 
 
 class ClipModel:
-    """The views of a checkpoint: each clip is shown to its model once a crop."""
+    """The views of a checkpoint: each clip is shown to its model once a crop.
+
+    Two threads may call it at once: one batch is copied to the device while the other is computed.
+    """
 
     def __init__(
         self,
@@ -61,12 +66,23 @@ class ClipModel:
         self._answer: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = (
             torch.compile(answer) if compiled else answer
         )
-        self._copies = torch.cuda.Stream() if self._device.type == "cuda" else None
+        self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        # Batches of two threads would share the device's memory and its time, and both would count all of it.
+        self._computing = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, frames: np.ndarray) -> ClipAnswers:
         """What the model says of frames (N, T, H, W, C) uint8."""
-        clips = self._on_device(frames)
+        clips, is_copied = self._on_device(frames)
+        with self._computing:
+            if is_copied is not None:
+                stream = torch.cuda.current_stream(self._device)
+                stream.wait_event(is_copied)
+                clips.record_stream(stream)
+            return self._compute(clips, len(frames))
+
+    def _compute(self, clips: torch.Tensor, num_clips: int) -> ClipAnswers:
+        """What the model says of the first `num_clips` clips (N, T, H, W, C) uint8 on its device."""
         busy = _Stopwatch(self._device)
         logits, features = [], []
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
@@ -77,24 +93,22 @@ class ClipModel:
                     of_backbone = of_backbone.float()
                     features.append(of_backbone.flatten(1, -2).mean(1) if of_backbone.ndim > 2 else of_backbone)
         busy.stop()
-        found = torch.stack(logits, dim=1)[: len(frames)].cpu().numpy()
-        kept = torch.stack(features).mean(0)[: len(frames)].cpu().numpy() if features else None
+        found = torch.stack(logits, dim=1)[:num_clips].cpu().numpy()
+        kept = torch.stack(features).mean(0)[:num_clips].cpu().numpy() if features else None
         return ClipAnswers(found, kept, busy.seconds())
 
-    def _on_device(self, frames: np.ndarray) -> torch.Tensor:
-        """A copy on the device, of a GPU by way of pinned memory while it still computes the batch before."""
+    def _on_device(self, frames: np.ndarray) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        """A copy on the device; of a GPU by way of pinned memory, and the event that says that it is there."""
         num_clips = max(len(frames), self._batch_size or 0)
         pinned = self._copies is not None
         host = torch.empty((num_clips, *frames.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
         host[: len(frames)].numpy()[:] = frames
         host[len(frames) :] = 0
         if self._copies is None:
-            return host
+            return host, None
         with torch.cuda.stream(self._copies):
             clips = host.to(self._device, non_blocking=True)
-        torch.cuda.current_stream().wait_stream(self._copies)
-        clips.record_stream(torch.cuda.current_stream())
-        return clips
+            return clips, self._copies.record_event()
 
 
 def precision_on(device: torch.device, precision: Precision) -> torch.dtype:
@@ -135,7 +149,7 @@ class BlockModel:
     ) -> None:
         """`how` goes to `ClipModel`; `clip` is how the clips of the blocks were cut."""
         torch.set_num_threads(num_threads)
-        checkpoint = load_checkpoint(checkpoint_url, device)
+        checkpoint = load_checkpoint(checkpoint_url, promised_device() if device == "cuda" else device)
         if checkpoint.checkpoint_id != checkpoint_id:
             raise RuntimeError(
                 f"{checkpoint_url} holds checkpoint {checkpoint.checkpoint_id} now, and the run began with "

@@ -50,6 +50,10 @@ class DamagedFileError(Exception):
     """
 
 
+class MissingGpuError(RuntimeError):
+    """A node has no GPU that works, though Ray promised one: not the user's mistake, and the same at the next try."""
+
+
 class FailureRateError(Exception):
     """More videos failed than --max-failure-rate allows; all results are written. Exit code 3."""
 

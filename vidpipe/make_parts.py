@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join, put_file
 
+RECEIPTS_EVERY_S = 60.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class PartSettings:
@@ -28,23 +32,37 @@ class PartSettings:
     part_bytes: int
     time_limit_s: float
     memory_limit_bytes: int
+    receipts_every_s: float = RECEIPTS_EVERY_S
 
 
 def make_parts(videos: list[dict[str, Any]], settings: PartSettings) -> list[dict[str, Any]]:
-    """Decode manifest rows, write their clips as parts, and return one status row a video.
+    """Decode manifest rows, write their clips as parts, and return one status row per video.
 
     A part appears under its name when it is whole; without the receipts it counts for nothing.
     """
+    return [receipt for receipts in receipts_of_parts(videos, settings) for receipt in receipts]
+
+
+def receipts_of_parts(videos: list[dict[str, Any]], settings: PartSettings) -> Iterator[list[dict[str, Any]]]:
+    """Do the same, and hand out the status rows whenever a part is full or a minute has passed.
+
+    A receipt names its video's part, which must be there by then: a part ends with each of these.
+    """
     guard = kept_guard(settings.spec, settings.time_limit_s, settings.memory_limit_bytes)
     receipts: list[dict[str, Any]] = []
+    handed_out_s = time.monotonic()
     with spool_folder() as folder:
         part = _OpenPart(settings, folder)
         for delivery in deliveries(videos, guard, folder):
             receipts.append(part.add_video(delivery, guard))
-            if part.num_bytes >= settings.part_bytes:
+            is_due = time.monotonic() - handed_out_s >= settings.receipts_every_s
+            if is_due or part.num_bytes >= settings.part_bytes:
                 part.finish()
+                yield receipts
+                receipts, handed_out_s = [], time.monotonic()
         part.finish()
-    return receipts
+    if receipts:
+        yield receipts
 
 
 def rewrite_part(name: str, statuses: list[dict[str, Any]], settings: PartSettings) -> list[dict[str, Any]]:

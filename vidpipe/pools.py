@@ -1,7 +1,8 @@
 """How decoding and models share the CPUs of a cluster. Knows nothing of Ray.
 
 On a machine without GPUs both work on all CPUs at once, and each asks Ray for half: whichever is slower gets what the
-other one leaves. An actor pool that took all CPUs would leave none to decode, and the job would wait for ever.
+other one leaves. An actor pool that took all CPUs would leave none to decode, and the job would wait for ever. A model
+on a GPU asks for no CPU: its node may be full of decoders that wait for just this model.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def fit_pools(
             )
         left = num_cpus - THREAD_SHARE * actors
         worker_cpus = 1.0 if left >= 1 else SHARE
-        pools = Pools(actors, 1, THREAD_SHARE, 1, num_workers or max(int(left / worker_cpus), 1), worker_cpus)
+        pools = Pools(actors, 1, 0.0, 1, num_workers or max(int(left / worker_cpus), 1), worker_cpus)
     else:
         actors = num_actors or max(num_cpus // CPUS_AN_ACTOR, 1)
         num_threads = max(min(num_cpus // actors, node_cpus), 1)

@@ -51,6 +51,15 @@ class Tally:
         self.num_requests += receipt.get("num_requests") or 0
         self.decode_s += receipt.get("decode_s") or 0.0
 
+    def take_back(self, error_code: str | None, num_clips: int, num_damaged: int) -> None:
+        """Uncount a video that came once more; what its first time cost stays."""
+        if error_code is None:
+            self.num_ok -= 1
+        else:
+            self.failed_by_code -= Counter([error_code])
+        self.num_with_damage -= num_damaged > 0
+        self.num_clips -= num_clips
+
     def facts(self, seconds: float) -> dict[str, Any]:
         """For run.json."""
         return {

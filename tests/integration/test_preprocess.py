@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas
@@ -16,21 +21,26 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 from bad_videos import BAD_VIDEOS
 from PIL import Image
 
 from vidpipe.clips import read_clips
 from vidpipe.config import PreprocessConfig
 from vidpipe.decode import open_video
+from vidpipe.delivery import Delivery, deliveries
 from vidpipe.errors import FailureRateError
+from vidpipe.make_parts import PartSettings
 from vidpipe.sampling import plan_clips
 from vidpipe.spec import ClipSpec
-from vidpipe.stages.preprocess import preprocess
+from vidpipe.stages.preprocess import make_parts_task, preprocess
 from vidpipe.synthetic import generate_folder
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 SPEC = ClipSpec(size="32", num_frames=4)
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers know vidpipe, not its tests
 
 
 @pytest.fixture
@@ -117,7 +127,7 @@ def test_a_rerun_changes_no_clip_and_does_not_even_import_ray(videos: Path, tmp_
 import sys
 from vidpipe.config import PreprocessConfig
 from vidpipe.spec import ClipSpec
-from vidpipe.stages.preprocess import preprocess
+from vidpipe.stages.preprocess import make_parts_task, preprocess
 preprocess(PreprocessConfig(source={str(videos)!r}, output={str(out)!r}, clip=ClipSpec(size="32", num_frames=4)))
 assert "ray" not in sys.modules
 """
@@ -294,6 +304,60 @@ def test_whole_parts_that_were_never_recorded_count_without_decoding(videos: Pat
     assert run["decode_cpu_s"] == 0
     assert files_in(out / "clips") == clips
     assert status_of(out) == status
+
+
+def test_a_task_that_is_long_at_work_hands_out_receipts_before_ray_gives_it_up(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Six videos of two seconds each in one task, where Ray ends a dataset without output after ten."""
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "execution_no_progress_timeout_s", 10.0)
+    monkeypatch.setattr("vidpipe.parcels.OTHER_WORK_S", 0.0)
+    out = tmp_path / "out"
+    config = PreprocessConfig(source=str(videos), output=str(out), clip=SPEC, limit=6, num_workers=1, video_timeout_s=5)
+    preprocess(config, slow_task)
+    assert json.loads((out / "run.json").read_text())["counts"] == counts(videos=20, ok=6, remaining=14)
+    assert len({row["part"] for row in status_of(out).values()}) > 1
+
+
+def slow_task(videos: pa.Table, settings: PartSettings) -> Iterator[pa.Table]:
+    """Take two seconds for each video; receipts leave after one."""
+
+    def slow_deliveries(*arguments: Any) -> Iterator[Delivery]:
+        for delivery in deliveries(*arguments):
+            time.sleep(2)
+            yield delivery
+
+    with patch("vidpipe.make_parts.deliveries", slow_deliveries):
+        yield from make_parts_task(videos, dataclasses.replace(settings, receipts_every_s=1.0))
+
+
+def test_receipts_that_a_lost_worker_takes_along_or_that_come_again_by_other_parts_change_nothing(
+    videos: Path, tmp_path: Path
+):
+    """What comes of a task that Ray runs again: its receipts count on from where the first run was, not from which."""
+    out = tmp_path / "out"
+    (videos / "bad.mp4").write_text("not a video")
+    config = PreprocessConfig(source=str(videos), output=str(out), clip=SPEC, num_workers=1)
+    preprocess(config, task_run_again)
+    run = json.loads((out / "run.json").read_text())
+    assert run["counts"] == counts(videos=21, ok=20, failed=1)
+    assert run["num_clips"] == sum(row["num_clips"] for row in status_of(out).values()) == len(clips_of(out))
+    calm = run_stage(videos, tmp_path / "calm")
+    assert (calm["counts"], calm["num_clips"]) == (run["counts"], run["num_clips"])
+    assert clips_of(out) == clips_of(tmp_path / "calm")
+    assert {row["part"] for row in status_of(out).values() if row["part"]} == set(os.listdir(out / "clips"))
+
+
+def task_run_again(videos: pa.Table, settings: PartSettings) -> Iterator[pa.Table]:
+    """Receipts of three videos, then those of a second run: from the second video on, and the last four are lost."""
+    if len(videos) < 15:  # a later round
+        yield from make_parts_task(videos, settings)
+        return
+    at_once = dataclasses.replace(settings, receipts_every_s=0.0)
+    yield from make_parts_task(videos.slice(0, 3), settings)
+    yield from make_parts_task(videos.slice(1, 5), settings)
+    yield from make_parts_task(videos.slice(6, len(videos) - 10), at_once)
+    list(make_parts_task(videos.slice(len(videos) - 4), settings))
 
 
 def test_a_deleted_video_keeps_its_clips_and_is_counted_as_gone(

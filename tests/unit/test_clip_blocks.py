@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,12 @@ def test_blocks_hold_so_many_clips_of_several_videos_and_every_video_is_closed(v
     assert [closings[name]["status"] for name in videos["video_id"].to_pylist()] == ["ok", "ok", "failed", "ok"]
     assert closings[videos["video_id"][2].as_py()]["error_code"] == "not_a_video"
     assert sum(closing["num_clips"] for closing in closings.values()) == sum(num_clips)
+
+
+def test_a_block_that_does_not_fill_leaves_when_it_is_due_also_when_every_video_fails(videos: pa.Table):
+    bad = pa.concat_tables([videos.slice(2, 1)] * 3)
+    assert [len(block) for block in decoded_blocks(bad, settings())] == [3]
+    assert [len(block) for block in decoded_blocks(bad, dataclasses.replace(settings(), block_every_s=0.0))] == [1] * 3
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])

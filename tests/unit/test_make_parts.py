@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from vidpipe.clips import ClipTable, read_clips
 from vidpipe.decode import open_video
 from vidpipe.delivery import spool_folder
 from vidpipe.ledger import Ledger
-from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
+from vidpipe.make_parts import PartSettings, make_parts, receipts_of_parts, rewrite_part
 from vidpipe.manifest.schema import MANIFEST_SCHEMA, video_id
 from vidpipe.parts import part_receipts, spec_of
 from vidpipe.sampling import plan_clips
@@ -142,6 +143,23 @@ def test_a_part_ends_when_it_has_its_bytes(good, bad, tmp_path):
     for name in set(parts):
         named = [row for row in receipts if row.get("part") == name]
         assert part_receipts(str(tmp_path), name, SPEC) == named
+
+
+def test_receipts_leave_with_their_part_as_soon_as_it_is_due_and_those_of_bad_videos_with_them(good, bad, tmp_path):
+    videos = [*bad[:2], *good, *bad[2:]]
+    settings = dataclasses.replace(settings_of(tmp_path), receipts_every_s=0.0)
+    batches = receipts_of_parts(videos, settings)
+    for video in videos:
+        [receipt] = next(batches)
+        assert receipt["video_id"] == video["video_id"]
+        if receipt["status"] == "ok":
+            assert part_receipts(str(tmp_path), receipt["part"], SPEC) == [receipt]
+    assert next(batches, None) is None
+    assert len(clips_of(tmp_path)) == 3 * len(good)
+
+    full = settings_of(tmp_path / "full", part_bytes=6 * SPEC.num_bytes_raw)
+    assert [len(receipts) for receipts in receipts_of_parts(good, full)] == [2] * (len(good) // 2)
+    assert len(list(receipts_of_parts(videos, settings_of(tmp_path / "quick")))) == 1
 
 
 def test_videos_that_all_fail_leave_no_part(bad, tmp_path):

@@ -29,6 +29,13 @@ def test_each_gpu_has_a_model_and_the_cpus_decode(num_cpus: int, num_gpus: int):
     assert pools.num_workers >= num_cpus - num_gpus or num_cpus == 1
 
 
+def test_a_model_on_a_gpu_waits_for_no_cpu_that_a_decoder_has():
+    for num_cpus, num_gpus in [(1, 8), (2, 2), (64, 8)]:
+        pools = fit_pools(num_cpus, num_gpus, num_cpus, num_actors=None, num_workers=None, on_gpu=True)
+        assert (pools.num_actors, pools.actor_cpus) == (num_gpus, 0)
+        assert 1 <= pools.num_workers <= max(num_cpus - 0.49 * num_gpus, 1)
+
+
 def test_models_that_leave_no_cpu_to_decode_are_refused():
     assert fit_pools(3, 0, 3, num_actors=5, num_workers=1, on_gpu=False).num_actors == 5
     with pytest.raises(ValueError, match=r"num_actors 6 leaves no CPU to decode with.*give 5 or fewer"):

@@ -37,7 +37,7 @@ class PreprocessConfig:
     contact_sheet: bool = False
     """Write OUTPUT/contact_sheet.png: sampled frames of some videos with their times, to look at."""
     part_mb: int = 128
-    """Size at which a part file is closed; a video's clips always lie in one part."""
+    """Size at which a part file is closed, or sooner after a minute; a video's clips always lie in one part."""
     video_timeout_s: float = 600.0
     """Seconds of decoding after which a video fails as `timeout`."""
     video_memory_mb: int = 2048

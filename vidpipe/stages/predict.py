@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +24,7 @@ from vidpipe.label_video import label_video
 from vidpipe.lease import hold
 from vidpipe.manifest.reach import check_outside
 from vidpipe.own_files import check_others
+from vidpipe.parcels import ParcelModel, carry_parcels, packed_each, unpacked
 from vidpipe.plain_text import say
 from vidpipe.pools import Pools, fit_pools
 from vidpipe.predictions.desk import Desk
@@ -43,7 +43,6 @@ from vidpipe.transfer import check_writable, join, remove_files
 logger = logging.getLogger(__name__)
 
 MAX_BLOCK_BYTES = 64 << 20
-ROW_BYTES = 512  # of a clip besides its frames, with its share of a closing row
 MAX_ROUNDS = 3
 CPU_BATCH, GPU_BATCH = 8, 32
 
@@ -198,11 +197,7 @@ def stream(
         *(len(videos), len(tasks), pools.num_workers, pools.num_actors),
     )
     videos_in_tasks = ray.data.from_arrow(tasks)
-    videos_in_tasks.context.enable_progress_bars = False
-    # Each block that a task yields travels at once, and is what the model takes at once.
-    videos_in_tasks.context.target_max_block_size = int(
-        0.9 * settings.clips_a_block * (settings.spec.num_bytes_raw + ROW_BYTES)
-    )
+    carry_parcels(videos_in_tasks, config.video_timeout_s)
     how = {
         "checkpoint_url": question.facts.checkpoint_url,
         "checkpoint_id": question.facts.checkpoint_id,
@@ -214,18 +209,19 @@ def stream(
         "batch_size": settings.clips_a_block,
         "with_features": question.with_features,
     }
-    in_arrow: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     num_calls = 2 if pools.actor_gpus else 1  # the next block is copied to the GPU while it computes this one
     blocks = videos_in_tasks.map_batches(
-        decode,
-        **in_arrow,
+        partial(packed_each, task=decode),
+        batch_size=None,
+        batch_format="pyarrow",
         num_cpus=pools.worker_cpus,
         compute=ray.data.TaskPoolStrategy(min(pools.num_workers, len(tasks))),
     )
     answers = blocks.map_batches(
-        work.model,
-        fn_constructor_kwargs=how,
-        **in_arrow,
+        ParcelModel,
+        fn_constructor_kwargs={"model": work.model, **how},
+        batch_size=1,  # parcel: Ray Data wants a number where there are GPUs
+        batch_format="pyarrow",
         num_cpus=pools.actor_cpus,
         num_gpus=pools.actor_gpus,
         compute=ray.data.ActorPoolStrategy(
@@ -235,7 +231,8 @@ def stream(
             enable_true_multi_threading=num_calls > 1,
         ),
     )
-    yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+    for parcel in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield unpacked(parcel)
 
 
 def decode_tasks(

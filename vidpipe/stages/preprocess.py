@@ -18,12 +18,13 @@ from vidpipe.decode import check_decoder
 from vidpipe.errors import FailureRateError
 from vidpipe.lease import hold
 from vidpipe.ledger import FOLDERS, LABEL_COLUMNS, Ledger, WorkLeft, status_schema
-from vidpipe.make_parts import PartSettings, make_parts, rewrite_part
+from vidpipe.make_parts import PartSettings, receipts_of_parts, rewrite_part
 from vidpipe.manifest.load import load_manifest
 from vidpipe.manifest.reach import check_outside
 from vidpipe.own_files import check_others
+from vidpipe.parcels import carry_parcels, packed_each, unpacked
 from vidpipe.plain_text import say
-from vidpipe.progress import Progress
+from vidpipe.receipt_desk import ReceiptDesk
 from vidpipe.run_file import RUN_FILE, Tally, check_run_file, write_run_file
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import storage_errors
@@ -32,17 +33,16 @@ from vidpipe.transfer import check_writable, file_names, join, remove_files
 
 logger = logging.getLogger(__name__)
 
-COMMIT_EVERY_S = 10.0
-COMMIT_EVERY_ROWS = 20_000
+MAX_ROUNDS = 3
 
 
-Task = Callable[..., pa.Table]
+Task = Callable[..., Iterator[pa.Table]]
 
 
-def make_parts_task(videos: pa.Table, settings: PartSettings) -> pa.Table:
+def make_parts_task(videos: pa.Table, settings: PartSettings) -> Iterator[pa.Table]:
     """Manifest rows in, status rows out; what a Ray worker runs."""
-    receipts = make_parts(videos.to_pylist(), settings)
-    return pa.Table.from_pylist(receipts, status_schema(settings.spec))
+    for receipts in receipts_of_parts(videos.to_pylist(), settings):
+        yield pa.Table.from_pylist(receipts, status_schema(settings.spec))
 
 
 def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
@@ -100,24 +100,18 @@ def decode_all(config: PreprocessConfig, ledger: Ledger, todo: pa.Table, tally: 
     settings = part_settings(config)
     connect_ray()
     max_videos = max_task_videos(config.clip, settings.part_bytes)
-    tasks = cut_tasks(todo, config.num_workers or num_cluster_cpus(), max_videos)
-    logger.info("%d videos to decode in %d tasks", len(todo), len(tasks))
-    pending: list[pa.Table] = []
-    committed_s = time.monotonic()
-    with Progress(len(todo)) as progress:
-        try:
-            for receipts in run_tasks(partial(task, settings=settings), tasks, config.num_workers):
-                pending.append(receipts)
-                for receipt in receipts.to_pylist():
-                    tally.add(receipt)
-                progress.add(len(receipts), pc.sum(pc.equal(receipts["status"], "failed")).as_py())
-                is_due = time.monotonic() - committed_s > COMMIT_EVERY_S
-                if is_due or sum(map(len, pending)) > COMMIT_EVERY_ROWS:
-                    ledger.commit(pa.concat_tables(pending))
-                    pending, committed_s = [], time.monotonic()
-        finally:
-            if pending:
-                ledger.commit(pa.concat_tables(pending))
+    with ReceiptDesk(ledger, todo, tally) as desk:
+        num_rounds = 0
+        while len(left := desk.left()):
+            if num_rounds == MAX_ROUNDS:
+                raise RuntimeError(f"{len(left)} videos have no receipt after {MAX_ROUNDS} rounds of decoding")
+            # A second round is for videos whose receipts were lost with a worker: Ray ran its task again, which handed
+            # them out by other parts than the first time.
+            tasks = cut_tasks(left, config.num_workers or num_cluster_cpus(), max_videos)
+            logger.info("%d videos to decode in %d tasks", len(left), len(tasks))
+            for receipts in run_tasks(partial(task, settings=settings), tasks, config):
+                desk.add(receipts)
+            num_rounds += 1
 
 
 def refresh_parts(config: PreprocessConfig, ledger: Ledger, relabelled: pa.Table) -> None:
@@ -137,7 +131,7 @@ def refresh_parts(config: PreprocessConfig, ledger: Ledger, relabelled: pa.Table
         connect_ray()
         tasks = [status.filter(pc.equal(status["part"], name)).combine_chunks() for name in parts]
         task = partial(rewrite_part_task, settings=part_settings(config))
-        for receipts in run_tasks(task, tasks, config.num_workers):
+        for receipts in run_tasks(task, tasks, config):
             ledger.commit(receipts)
 
 
@@ -151,27 +145,27 @@ def with_labels(status: pa.Table, manifest: pa.Table) -> pa.Table:
     return status
 
 
-def run_tasks(
-    task: Callable[[pa.Table], pa.Table], tasks: list[pa.Table], num_workers: int | None
-) -> Iterator[pa.Table]:
-    """One Ray task a table, in any order; Ray runs a task again when its worker or node is lost."""
+def run_tasks(task: Task, tasks: list[pa.Table], config: PreprocessConfig) -> Iterator[pa.Table]:
+    """What one Ray task per table yields, in any order; Ray runs a task again when its worker or node is lost."""
     import ray.data
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    dataset = ray.data.from_arrow(tasks).map_batches(
-        task,
+    tables = ray.data.from_arrow(tasks)
+    carry_parcels(tables, config.video_timeout_s)
+    parcels = tables.map_batches(
+        partial(packed_each, task=task),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=1,
-        compute=ray.data.TaskPoolStrategy(num_workers),
+        compute=ray.data.TaskPoolStrategy(config.num_workers),
     )
-    yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+    # A parcel that is fetched ahead would lie here unread until the next one comes.
+    for parcel in parcels.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield unpacked(parcel)
 
 
-def rewrite_part_task(statuses: pa.Table, settings: PartSettings) -> pa.Table:
+def rewrite_part_task(statuses: pa.Table, settings: PartSettings) -> Iterator[pa.Table]:
     receipts = rewrite_part(statuses["part"][0].as_py(), statuses.to_pylist(), settings)
-    return pa.Table.from_pylist(receipts, status_schema(settings.spec))
+    yield pa.Table.from_pylist(receipts, status_schema(settings.spec))
 
 
 def part_settings(config: PreprocessConfig) -> PartSettings:

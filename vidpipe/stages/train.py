@@ -17,15 +17,17 @@ import pyarrow.fs
 
 from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
-from vidpipe.errors import UsageError
+from vidpipe.errors import MissingGpuError, UsageError
 from vidpipe.lease import hold
 from vidpipe.models import build_model
 from vidpipe.plain_text import say
+from vidpipe.promised_gpu import gpus_are_cpus, promised_device
 from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 from vidpipe.training.checks import begin_run, check_fit, check_output, check_same_run, is_finished_run
 from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
 from vidpipe.training.job import OnStep, TrainJob
+from vidpipe.training.placement import workers_and_resources
 from vidpipe.training.ranks import Ranks
 from vidpipe.training.run import read_history, run_training
 from vidpipe.training.tracking import check_trackers
@@ -33,7 +35,6 @@ from vidpipe.transfer import check_writable, list_folder
 
 logger = logging.getLogger(__name__)
 
-MAX_GPU_WORKER_CPUS = 4
 # Of all workers together. Ray's own limit of a minute passes on a busy machine while they import torch, and then it
 # begins again, without end.
 START_LIMIT_S = "600"
@@ -55,7 +56,7 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
             return
     check_fit(config, clips, build_model(config.model, clips.labels))
     connect_ray()
-    num_workers, resources = workers_and_resources(config)
+    num_workers, resources = workers_and_resources(config, node_resources())
     # All that can fail is checked: only now is anything written, or an earlier run removed.
     with hold(config.output, "train"):
         if not is_finished(config, clips):  # as another run may have left it since
@@ -101,41 +102,11 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     return replace(config, clips=absolute_url(config.clips), output=absolute_url(config.output), model=model)
 
 
-def workers_and_resources(config: TrainConfig) -> tuple[tuple[int, int], dict[str, float]]:
-    """Smallest and largest number of workers, and what each of them takes; UsageError for what is not there."""
+def node_resources() -> list[dict[str, float]]:
+    """What each node of the cluster has."""
     import ray
 
-    cluster = ray.cluster_resources()
-    num_gpus = int(cluster.get("GPU", 0))
-    use_gpu = config.device == "cuda" or (config.device == "auto" and num_gpus > 0)
-    low, high = config.worker_range or ((num_gpus, num_gpus) if use_gpu and num_gpus else (1, 1))
-    if high > config.batch_size:
-        raise UsageError(
-            f"batch_size {config.batch_size} is the clips of all workers together, and there are {high} GPUs; "
-            f"give --batch-size {high} or more, or --num-workers {config.batch_size}"
-        )
-    if use_gpu and num_gpus < low:
-        raise UsageError(
-            f"device cuda with {low} workers needs {low} GPUs, Ray has {num_gpus}; give --device cpu or fewer "
-            "--num-workers, or join a cluster with GPUs (RAY_ADDRESS, or ray job submit)"
-        )
-    if config.sync_batch_norm and not use_gpu:
-        raise UsageError("sync_batch_norm works on GPUs only, and Ray has none; drop it")
-    # A worker runs on one node: with more CPUs than that has it would be waited for without end.
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    share = max((cpus for cpus in range(1, max(nodes) + 1) if num_places(nodes, cpus) >= high), default=1)
-    cpus = config.cpus_per_worker or (min(share, MAX_GPU_WORKER_CPUS) if use_gpu else share)
-    if num_places(nodes, cpus) < low:
-        raise UsageError(
-            f"{low} workers with {cpus} CPUs each do not fit: Ray has nodes with {', '.join(map(str, nodes))} CPUs; "
-            "give fewer --num-workers or --cpus-per-worker"
-        )
-    return (low, high), {"CPU": cpus, **({"GPU": 1} if use_gpu else {})}
-
-
-def num_places(nodes: list[int], cpus: int) -> int:
-    """How many workers with so many CPUs fit on nodes with so many."""
-    return sum(node // cpus for node in nodes)
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str, float]) -> None:
@@ -149,6 +120,7 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
     storage = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
     trainer = ray.train.torch.TorchTrainer(
         partial(train_on_worker, job),
+        torch_config=checked_gpus() if "GPU" in resources else None,
         scaling_config=ray.train.ScalingConfig(
             num_workers=low if low == high else (low, high),  # type: ignore[arg-type]
             use_gpu="GPU" in resources,
@@ -175,6 +147,23 @@ def remove_folders_of_ray(output: str) -> None:
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if entry["type"] == "directory" and not entry.get("islink") and re.fullmatch(RAY_FOLDER, name):
             fs.rm(f"{path}/{name}", recursive=True)
+
+
+def checked_gpus() -> Any:
+    """Settings of Ray Train with which a worker sees its GPU before NCCL looks for it, and says where there is none."""
+    import ray.train.torch
+
+    class CheckedGpus(ray.train.torch.TorchConfig):
+        @property
+        def backend_cls(self) -> type:
+            class CheckedBackend(super().backend_cls):  # type: ignore[misc]
+                def on_start(self, workers: Any, settings: Any) -> None:
+                    workers.execute(promised_device)
+                    super().on_start(workers, settings)
+
+            return CheckedBackend
+
+    return CheckedGpus(backend="gloo" if gpus_are_cpus() else None)
 
 
 def mistakes_end_the_run() -> Any:
@@ -210,8 +199,9 @@ def fit(trainer: Any) -> None:
     try:
         done.result()
     except ray.train.ControllerError as error:
-        if isinstance(error.controller_failure, UsageError):
-            raise UsageError(str(error.controller_failure)) from error
+        why = getattr(error.controller_failure, "cause", error.controller_failure)
+        if isinstance(why, (UsageError, MissingGpuError)):
+            raise type(why)(str(why)) from error
         raise
 
 
@@ -223,6 +213,8 @@ def train_on_worker(job: TrainJob) -> None:
 
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
+    if device.type == "cuda" and promised_device() == "cpu":
+        device = torch.device("cpu")  # in a test of ours
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
