@@ -15,6 +15,8 @@ PACKAGE = ROOT / "vidpipe"
 ALLOWED: dict[str, set[str]] = {
     "errors": {"plain_text"},
     "plain_text": set(),
+    "descendants": set(),
+    "interrupts": {"errors"},
     "plain_tables": {"errors"},
     "file_errors": {"errors"},
     "spec": {"errors"},
@@ -78,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         *("storage", "transfer"),
     },
     "doctor": {"config", "decode", "errors", "spec", "storage", "transfer"},
-    "cli": {"errors", "flags", "plain_text", "storage"},
+    "cli": {"descendants", "errors", "flags", "interrupts", "plain_text", "storage"},
     "flags": set(),
 }
 # Settings and flags: read by --help, so without the heavy libraries.

@@ -6,22 +6,28 @@ Exit codes: 0 done, 1 something broke, 2 the command cannot work as given, 3 too
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NoReturn, TypeVar, get_args, get_type_hints
 
 import tyro
 
+from vidpipe.descendants import kill, processes_below
 from vidpipe.errors import FailureRateError, OutputInUseError, UsageError
 from vidpipe.flags import POSITIONAL, settings_from_flags
+from vidpipe.interrupts import EXIT_CODE, MESSAGE, ignore_interrupts, interruptible, watch_keyboard
 from vidpipe.plain_text import LogFormatter, forget_reader, holds_secret, say, say_traceback
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
+LEAVE_LIMIT_S = 20.0  # for Ray's processes to end after Ctrl-C
 # A machine that vanishes does not even say that it is gone; a connection to it ends when what was sent was not
 # acknowledged for so long (TCP_USER_TIMEOUT). With Ray's own 120 s a run stood still for 135 s, with this for 39 s
 # (tests/e2e/test_cut_off.py). A process reads it when it loads Ray. More frequent pings are no way out: servers refuse
@@ -45,6 +51,7 @@ CHATTER = {
 
 def parse(config_class: type[Config]) -> Config:
     """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
+    watch_keyboard()
     for name, value in RAY_PATIENCE.items():
         os.environ.setdefault(name, value)
     try:
@@ -76,7 +83,8 @@ def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
     setup_logging()
     sys.excepthook = say_traceback
     try:
-        stage(config)
+        with interruptible():
+            stage(config)
     except FailureRateError as error:
         say(f"error: {error}", file=sys.stderr)
         sys.exit(3)
@@ -84,13 +92,38 @@ def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
         say(f"error: {error}", file=sys.stderr)
         sys.exit(4)
     except KeyboardInterrupt:
-        say("interrupted: what is recorded stays; the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+        leave()
     except UsageError as error:
         if type(error).__module__.startswith("ray."):  # what a worker raises is no mistake of the user's
             raise
         fail(error, type(config))
     sys.exit(0)
+
+
+def leave() -> NoReturn:
+    """End an interrupted process with the message and 130, whatever state it was interrupted in.
+
+    Ray is shut down in order: its own exit handlers take the node away first, and its driver then ends the process with
+    1. Neither threads that still run nor destructors of libraries have a say after that.
+    """
+    ignore_interrupts()
+    say(MESSAGE, file=sys.stderr)
+
+    def give_up() -> None:
+        time.sleep(LEAVE_LIMIT_S)
+        os._exit(EXIT_CODE)
+
+    threading.Thread(target=give_up, daemon=True).start()
+    below = processes_below(os.getpid())
+    with suppress(BaseException):  # half an import, half a start: there is nobody left to be told
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+    kill(below)  # Ray forgets the agents of a node that it had just begun to start, and they stay for minutes
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(EXIT_CODE)
 
 
 def fail(error: UsageError, config_class: type) -> NoReturn:

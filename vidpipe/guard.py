@@ -198,12 +198,17 @@ class Guard:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._inherited_kb = memory_peak_kb()
         arguments = str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()), self.spec.decoder
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "vidpipe.child", *arguments],
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-        )
+        # A terminal sends Ctrl-C to this one as well; it ends with its parent.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vidpipe.child", *arguments],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         # A message that stops half-way is a hang, too.
         seconds = struct.pack("ll", max(int(self.time_limit_s), 1), 0)

@@ -222,7 +222,7 @@ def hold(output: str, command: str, *, beat_s: float = BEAT_S, limit_s: float = 
     keeper.start()
     try:
         yield lease
-    except KeyboardInterrupt:
+    except BaseException:  # an import may have made something else of the KeyboardInterrupt
         if lost:
             raise lost[0] from None
         raise

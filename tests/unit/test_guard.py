@@ -130,6 +130,16 @@ def test_noise_on_stdout_and_stderr_does_not_mix_with_the_answer(plain_video, tm
     assert "noise" in capfd.readouterr().out  # it was made, and went where noise goes
 
 
+def test_ctrl_c_of_a_terminal_is_not_for_the_child(plain_video):
+    with make_guard(LARGE) as guard:
+        answers = guard.decode(str(plain_video), "a video")
+        next(answers)
+        for pid in child_pids():
+            os.kill(pid, signal.SIGINT)
+        *clips, facts = answers
+    assert (len(clips), facts.num_clips) == (9, 10)
+
+
 def test_a_child_killed_in_mid_video_starts_the_video_again(plain_video):
     with make_guard(LARGE) as guard:
         events = guard.decode(str(plain_video), "a video")

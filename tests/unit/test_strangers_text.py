@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,13 +62,16 @@ PLAIN = [
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """`setup_logging` is for a process of its own; the next test wants its log back."""
+def process_as_before() -> Iterator[None]:
+    """`setup_logging` and `parse` are for a process of its own; the next test wants its log and its Ctrl-C back."""
     ours = logging.getLogger("vidpipe")
     before = ours.handlers, ours.propagate, ours.level
+    on_signal, unraisable = signal.getsignal(signal.SIGINT), sys.unraisablehook
     yield
     ours.handlers, ours.propagate, _ = before
     ours.setLevel(before[2])
+    signal.signal(signal.SIGINT, on_signal)
+    sys.unraisablehook = unraisable
 
 
 @pytest.mark.parametrize("text", CONTROLS.values(), ids=CONTROLS)

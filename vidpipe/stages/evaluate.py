@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from vidpipe.config import EvaluateConfig
+from vidpipe.interrupts import ignore_interrupts
 from vidpipe.plain_text import say
 from vidpipe.report import build_report, film_strips, read_inputs, render, thresholds_file
 from vidpipe.storage import storage_errors
@@ -32,6 +33,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if limits is not None:
         put_json(limits, join(config.output, "thresholds.json"))
     put_bytes(page, join(config.output, "report.html"))
+    ignore_interrupts()
     print_summary(config, report, len(page), time.monotonic() - start_s)
     return report
 

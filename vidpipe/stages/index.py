@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidpipe.config import IndexConfig
+from vidpipe.interrupts import ignore_interrupts
 from vidpipe.manifest.make import make_manifest
 from vidpipe.manifest.schema import write_manifest
 
@@ -18,6 +19,7 @@ def index_videos(config: IndexConfig) -> pa.Table:
     """Make the manifest of `config.source`, write it to `config.output` and log what it holds."""
     manifest = make_manifest(config)
     write_manifest(manifest, config.output)
+    ignore_interrupts()
     for line in manifest_summary(manifest):
         logger.info("%s", line)
     logger.info("wrote %s; next: jobs/preprocess.py %s", config.output, config.output)

@@ -20,6 +20,7 @@ from vidpipe.clip_model import BlockModel
 from vidpipe.config import PredictConfig
 from vidpipe.errors import DecodeError, FailureRateError, UsageError
 from vidpipe.guard import Guard
+from vidpipe.interrupts import ignore_interrupts
 from vidpipe.label_video import label_video
 from vidpipe.lease import hold
 from vidpipe.manifest.reach import check_outside
@@ -78,6 +79,7 @@ def label_one(config: PredictConfig) -> None:
             answer = label_video(config.source, checkpoint, guard, config.precision)
         except DecodeError as error:
             raise FailureRateError(f"{config.source} has no labels: {error.code}: {error}") from error
+    ignore_interrupts()
     say(*answer_lines(config, answer, question))
 
 
@@ -159,6 +161,7 @@ def finish(
     facts |= {"num_actors": num_actors, **tally.facts(seconds), **tally.model_facts(seconds, num_actors)}
     versions = ["ray", "torch", "pyarrow", "av", "numpy"]
     write_run_file(log.output, "predict", config, facts, seconds=seconds, versions=versions)
+    ignore_interrupts()
     say(*summary_lines(config, facts, left, seconds))
 
 

@@ -16,6 +16,7 @@ from vidpipe.config import PreprocessConfig
 from vidpipe.contact_sheet import write_contact_sheet
 from vidpipe.decode import check_decoder
 from vidpipe.errors import FailureRateError
+from vidpipe.interrupts import ignore_interrupts
 from vidpipe.lease import hold
 from vidpipe.ledger import FOLDERS, LABEL_COLUMNS, Ledger, WorkLeft, status_schema
 from vidpipe.make_parts import PartSettings, receipts_of_parts, rewrite_part
@@ -91,6 +92,7 @@ def make_clips(config: PreprocessConfig, manifest: pa.Table, ledger: Ledger, tas
     facts = {"counts": counts, "ok_with_damage": tally.num_with_damage, **tally.facts(seconds)}
     versions = ["ray", "pyarrow", "av", "numpy"]
     write_run_file(config.output, "preprocess", config, facts, seconds=seconds, versions=versions)
+    ignore_interrupts()
     print_summary(config, ledger, counts, left, tally, seconds)
     return tally
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 import time
 import uuid
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +16,7 @@ import pyarrow.fs
 from vidpipe.cli import connect_ray
 from vidpipe.config import TrainConfig
 from vidpipe.errors import MissingGpuError, UsageError
+from vidpipe.interrupts import ignore_interrupts
 from vidpipe.lease import hold
 from vidpipe.models import build_model
 from vidpipe.plain_text import say
@@ -89,6 +88,7 @@ def train_and_report(
     facts = run_facts(config, clips, resources)
     versions = ["ray", "torch", "torchvision", "transformers", "pyarrow", "numpy"]
     write_run_file(config.output, "train", config, facts, seconds=seconds, versions=versions)
+    ignore_interrupts()
     print_summary(config, clips, facts, seconds)
 
 
@@ -181,23 +181,19 @@ def mistakes_end_the_run() -> Any:
 
 
 def fit(trainer: Any) -> None:
-    """Run Ray Train to its end; a worker's UsageError comes out as such, and Ctrl-C as KeyboardInterrupt.
-
-    In the main thread Ray Train takes Ctrl-C for itself, and ends the process as if all were well.
-    """
+    """Run Ray Train to its end; a worker's UsageError comes out as such, and Ctrl-C as KeyboardInterrupt."""
+    import ray
     import ray.train
 
-    done: Future[Any] = Future()
-
-    def call() -> None:
-        try:
-            done.set_result(trainer.fit())
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread
-            done.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
+    # Ray Train takes Ctrl-C for itself here, and ends the process as if all were well.
+    controllers: list[Any] = []
+    trainer._register_sigint_handler = controllers.append
     try:
-        done.result()
+        trainer.fit()
+    except KeyboardInterrupt:
+        for controller in controllers:
+            ray.kill(controller)  # with its workers: nobody writes once the lease is given back
+        raise
     except ray.train.ControllerError as error:
         why = getattr(error.controller_failure, "cause", error.controller_failure)
         if isinstance(why, (UsageError, MissingGpuError)):
