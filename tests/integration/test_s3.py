@@ -74,6 +74,41 @@ def test_a_bucket_gives_the_same_clips_as_a_folder(bucket: str, twenty_videos: P
 
 
 @pytest.mark.usefixtures("ray_local")
+def test_an_output_within_its_source_beside_files_of_others(s3: S3Server, twenty_videos: Path, tmp_path: Path, caplog):
+    """A bucket is labelled into itself, other programs leave their marks in it, and somebody drops a video there."""
+    bucket, fs = s3.make_bucket(), s3fs.S3FileSystem()
+    one, other = sorted(path for path in twenty_videos.rglob("*") if path.suffix == ".mp4")[:2]
+    fs.put(str(one), f"{bucket}/one.mp4")
+    out = f"{bucket}/out"
+    assert run_stage(bucket, out)["counts"]["ok"] == 1
+    others = [f"{out}/clips/{name}" for name in ("_SUCCESS", "notes.txt", "sub/notes.txt")]
+    for url in others:
+        fs.pipe_file(url, b"mine")
+    for marker in (f"{out}/clips/", f"{out}/status/", f"{out}/clips/sub/"):  # as consoles make "folders"
+        fs.call_s3("put_object", Bucket=bucket.removeprefix("s3://"), Key=marker.removeprefix(f"{bucket}/"), Body=b"")
+    fs.put(str(other), f"{bucket}/other.mp4")
+    counts = {"videos": 2, "ok": 1, "failed": 0, "unchanged": 1, "remaining": 0}
+    assert run_stage(f"{bucket}/", f"{out}/")["counts"] == counts
+    [warning] = [message for message in caplog.messages if "did not write" in message]
+    assert "(clips/_SUCCESS, clips/notes.txt, clips/sub/)" in warning
+    assert [fs.cat(url) for url in others] == [b"mine"] * 3
+    assert len(status_of(out)) == 2
+
+    fs.put(str(other), f"{out}/clips/deep/Down.MP4")
+    for source in (bucket, f"{out}/clips", f"{out}/clips/deep/Down.MP4"):
+        with pytest.raises(
+            ValueError, match=r"Down\.MP4 lies in s3://.*/out/clips/, where .* keeps its clips; give an --output"
+        ):
+            run_stage(source, out)
+    fs.rm(f"{out}/clips/deep/Down.MP4")
+    pq.write_table(pa.table({"video_id": ["mine"]}), tmp_path / "mine.parquet")
+    fs.put(str(tmp_path / "mine.parquet"), f"{out}/clips/sub/mine.parquet")
+    with pytest.raises(ValueError, match=r"sub/mine\.parquet is no file of the table"):
+        run_stage(bucket, out)
+    assert fs.exists(f"{out}/clips/sub/mine.parquet")
+
+
+@pytest.mark.usefixtures("ray_local")
 def test_a_replaced_object_is_decoded_again(s3: S3Server, twenty_videos: Path):
     bucket, fs = s3.make_bucket(), s3fs.S3FileSystem()
     one, other = sorted(path for path in twenty_videos.rglob("*") if path.suffix == ".mp4")[:2]
