@@ -71,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
         "file_errors",
         "errors",
         *("checkpoints", "clips", "config", "ledger", "metrics", "model_spec", "models", "run_file", "spec", "storage"),
-        *("parts", "plain_tables", "transfer", "transform_spec", "transforms"),
+        *("answers", "parts", "plain_tables", "transfer", "transform_spec", "transforms"),
     },
     "label_video": {
         *("checkpoints", "clip_blocks", "clip_model", "delivery", "errors", "guard", "manifest", "metrics", "storage"),
