@@ -44,8 +44,8 @@ class Options:
 
 def main(options: Options) -> None:
     print(f"\nThresholds for {PRECISION:.0%}, {options.trials} data sets with calibrated scores: short = share whose "
-          "precision on fresh videos is below it;\nfound = share with a threshold; reach = mean coverage, as a share of "
-          "the best threshold's for the true precision\n")  # fmt: skip
+          "precision on fresh videos is below it;\nfound = share with a threshold; reach = mean coverage, as a share "
+          "of the best threshold's for the true precision\n")  # fmt: skip
     print("| scores | answers | groups of | kinship | short % | short, yesterday % | found % | reach % |")
     print("|---|---|---|---|---|---|---|---|")
     for name in SCORES:
