@@ -13,6 +13,7 @@ import pytest
 from prediction_tables import NIGHT, answer, failure, random_night, write_predictions, write_truth
 
 from vidpipe.config import EvaluateConfig
+from vidpipe.predictions.decisions import read_thresholds
 from vidpipe.report.film import film_strips
 from vidpipe.report.render import shortened
 from vidpipe.stages.evaluate import evaluate
@@ -68,6 +69,7 @@ def test_the_three_files_say_the_same(tmp_path):
     assert limits["checkpoint_id"] == "c0ffee0123456789"
     assert (limits["precision"], limits["confidence"]) == (0.7, 0.9)
     assert limits["thresholds"] == {"run": 0.5, "walk": None}
+    assert read_thresholds(str(tmp_path / "out/thresholds.json"), "c0ffee0123456789") == limits["thresholds"]
     assert limits["behind"]["run"] | {"precision_low": None} == {
         "threshold": 0.5,
         "num_videos": 20,
@@ -279,6 +281,8 @@ def test_film_strips_are_frames_of_the_video_or_say_why_there_are_none(generated
     ("settings", "message"),
     [
         ({"precision": 0}, "precision must be above 0"),
+        ({"precision": 1}, "precision must be above 0 and below 1, which no number of videos can show, got 1"),
+        ({"confidence": 1}, "confidence must be above 0 and below 1"),
         ({"min_videos": 0}, "min_videos must be 1 or more"),
         ({"strips": 99}, "strips must be from 0"),
         ({"against": "x"}, "give --manifest"),
