@@ -40,8 +40,10 @@ def write_clips(
     rows_a_group: int = 3,
     failed: dict[str, int] | None = None,
     seed: int = 0,
+    videos_a_group: int | None = None,
 ) -> Path:
-    """So many videos of each split with `num_clips` clips, labels in turn, and some that failed to decode."""
+    """So many videos of each split with `num_clips` clips, labels in turn, and some that failed to decode, which are in
+    the first group where there are groups."""
     (output / "clips").mkdir(parents=True)
     ledger = Ledger(str(output), spec)
     names = [(f"{split}-{number:03d}", split, number) for split, count in splits.items() for number in range(count)]
@@ -51,6 +53,8 @@ def write_clips(
         receipts = []
         for name, split, number in names[first : first + videos_a_part]:
             row = video(name, labels[number % len(labels)], split)
+            if videos_a_group is not None:
+                row["group"] = f"{split} {number // videos_a_group}"
             for clip_index in range(num_clips):
                 frames = frames_of(spec, number % len(labels), len(names) * seed + first * 100 + writer.num_rows)
                 writer.add(row, as_clip(spec, frames, clip_index))
@@ -62,7 +66,8 @@ def write_clips(
     bad = [(split, number) for split, count in (failed or {}).items() for number in range(count)]
     if bad:
         outcome = {"status": "failed", "error_code": "corrupt", "error": "broken", "num_clips": 0}
-        ledger.commit([video(f"{s}-bad-{n}", labels[n % len(labels)], s) | outcome for s, n in bad])
+        group = {} if videos_a_group is None else {"group": "val 0"}
+        ledger.commit([video(f"{s}-bad-{n}", labels[n % len(labels)], s) | outcome | group for s, n in bad])
     return output
 
 

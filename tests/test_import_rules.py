@@ -65,8 +65,8 @@ ALLOWED: dict[str, set[str]] = {
     "run_file": {"errors", "plain_text", "transfer"},
     "synthetic": {"errors", "storage", "transfer"},
     "training": {
-        *("checkpoints", "clips", "config", "errors", "file_errors", "lease", "ledger", "metrics", "model_spec"),
-        *("models", "own_files", "parts", "plain_tables", "run_file", "spec", "storage", "transfer"),
+        *("answers", "checkpoints", "clips", "config", "errors", "file_errors", "lease", "ledger", "metrics"),
+        *("model_spec", "models", "own_files", "parts", "plain_tables", "run_file", "spec", "storage", "transfer"),
         *("transform_spec", "transforms"),
     },
     "label_video": {

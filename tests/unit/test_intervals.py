@@ -69,6 +69,55 @@ def test_the_mean_over_classes_is_as_wide_as_its_rarest_class_makes_it():
     assert low < 0.7 < high
 
 
+SIZES = {
+    "25 of 1, 25 of 20": [1] * 25 + [20] * 25,
+    "10 of 1, 10 of 50": [1] * 10 + [50] * 10,
+    "5 of 2, 5 of 100": [2] * 5 + [100] * 5,
+    "20 of 1 to 14": np.linspace(1, 14, 20).round().astype(int).tolist(),
+    "10 of 20": [20] * 10,
+}
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.8, 0.95, 0.99, None], ids=str)
+@pytest.mark.parametrize("sizes", SIZES)
+def test_the_interval_of_the_mean_over_classes_holds_the_truth_where_classes_are_rare(
+    sizes: str, accuracy: float | None
+):
+    """In 36 to 98 % of the cases where a class of one video adds no variance; without an accuracy each has its own."""
+    rng, num_trials, hits, width, known = np.random.default_rng(0), 500, 0, 0.0, 0.0
+    support = np.array(SIZES[sizes])
+    truth = np.repeat(np.arange(len(support)), support)
+    for _ in range(num_trials):
+        accuracies = rng.beta(8, 2, len(support)) if accuracy is None else np.full(len(support), accuracy)
+        low, high = class_mean_interval(rng.random(len(truth)) < accuracies[truth], truth)
+        hits += low <= accuracies.mean() <= high
+        width += high - low
+        known += 2 * 1.96 * np.sqrt((accuracies * (1 - accuracies) / support).sum()) / len(support)
+    assert hits / num_trials >= 0.93 - 0.011  # a standard error of 500 trials
+    assert width / known <= 1.5
+
+
+@pytest.mark.parametrize("kinship", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("groups_a_class", [1, 3])
+def test_the_interval_of_the_mean_over_classes_heeds_groups(kinship: float, groups_a_class: int):
+    """Groups of 8 within a class, which may have no other; without counting them it holds the truth in 46 to 76 %."""
+    rng, num_trials, hits = np.random.default_rng(0), 300, 0
+    groups = np.repeat(np.arange(30), 8)
+    for _ in range(num_trials):
+        is_shared = rng.random(240) < np.sqrt(kinship)
+        right = np.where(is_shared, rng.random(30)[groups], rng.random(240)) < 0.8
+        low, high = class_mean_interval(right, groups // groups_a_class, groups)
+        hits += low <= 0.8 <= high
+    assert hits / num_trials >= 0.93
+
+
+def test_classes_of_one_video_that_are_all_right_prove_little():
+    low, high = class_mean_interval(np.ones(5, bool), np.arange(5))
+    assert high == 1
+    assert low < 0.7
+    assert class_mean_interval(np.ones(40, bool), np.arange(40) % 5, np.zeros(40, int))[0] < 0.4  # one group
+
+
 def test_mcnemar_counts_the_videos_on_which_just_one_is_right():
     now = np.array([True] * 10 + [False] * 2 + [True] * 30 + [False] * 8)
     before = np.array([False] * 10 + [True] * 2 + [True] * 30 + [False] * 8)

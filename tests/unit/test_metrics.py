@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
 from vidpipe.metrics import Views, evaluate, fit_temperature, join_views, wilson_interval
+from vidpipe.metrics.intervals import share_interval
 
 LABELS = ["walk", "run", "jump"]
 
@@ -296,3 +297,16 @@ def test_what_cannot_be_evaluated_says_why(rows, labels, failed, words):
     with pytest.raises(ValueError, match=r".") as caught:
         evaluate(views_of(rows), labels, "mean_softmax", failed_truth=failed)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_videos_of_a_group_make_the_interval_of_top_1_as_wide_as_that_of_their_number_of_groups():
+    """20 groups of 4 videos that are right or wrong together, a failed video among them."""
+    right = np.repeat(np.arange(20) < 15, 4)
+    probabilities = np.where(right[:-1, None], [[0.8, 0.1, 0.1]], [[0.1, 0.8, 0.1]])
+    views, groups = single_views(probabilities, np.zeros(79, int)), np.arange(80) // 4
+    metrics = evaluate(views, LABELS, "mean_softmax", failed_truth=[0], groups=groups)
+    assert metrics["top1"] == 60 / 80
+    assert metrics["top1_ci"] == list(share_interval(right, groups))
+    low, high = wilson_interval(15, 20)
+    assert metrics["top1_ci"] == pytest.approx([low, high], abs=0.03)
+    assert evaluate(views, LABELS, "mean_softmax", failed_truth=[0])["top1_ci"] == list(wilson_interval(60, 80))

@@ -13,6 +13,7 @@ import pytest
 from prediction_tables import NIGHT, answer, failure, random_night, write_predictions, write_truth
 
 from vidpipe.config import EvaluateConfig
+from vidpipe.predictions.decisions import read_thresholds
 from vidpipe.report.film import film_strips
 from vidpipe.report.render import shortened
 from vidpipe.stages.evaluate import evaluate
@@ -62,15 +63,35 @@ def evaluated(tmp_path, rows, truth=None, labels=LABELS, **settings):
 def test_the_three_files_say_the_same(tmp_path):
     rows = [answer(f"/v/{index}.mp4", "run", 0.5 + index / 100) for index in range(20)]
     truth = [{"url": f"/v/{index}.mp4", "label": "run" if index > 1 else "walk"} for index in range(20)]
-    report, page = evaluated(tmp_path, rows, truth, precision=0.9)
+    report, page = evaluated(tmp_path, rows, truth, precision=0.7, confidence=0.9)
     assert json.loads((tmp_path / "out/report.json").read_text()) == json.loads(json.dumps(report))
     limits = json.loads((tmp_path / "out/thresholds.json").read_text())
     assert limits["checkpoint_id"] == "c0ffee0123456789"
-    assert limits["precision"] == 0.9
+    assert (limits["precision"], limits["confidence"]) == (0.7, 0.9)
     assert limits["thresholds"] == {"run": 0.5, "walk": None}
-    assert "90.0" in page
+    assert read_thresholds(str(tmp_path / "out/thresholds.json"), "c0ffee0123456789") == limits["thresholds"]
+    assert limits["behind"]["run"] | {"precision_low": None} == {
+        "threshold": 0.5,
+        "num_videos": 20,
+        "num_right": 18,
+        "precision_low": None,
+        "provable_precision": None,
+        "num_more": None,
+    }
+    assert 0.7 < limits["behind"]["run"]["precision_low"] < 0.9
+    assert "threshold for 70.0 %" in page
+    assert "with 90 % confidence" in page
     assert report["metrics"]["top1"] == 0.9
     assert "videos a second</dt><dd>3.25</dd>" in page
+
+
+def test_a_label_without_a_threshold_says_what_its_videos_show_and_how_many_more_are_needed(tmp_path):
+    rows = [answer(f"/v/{index}.mp4", "run", 0.5 + index / 100) for index in range(20)]
+    truth = [{"url": f"/v/{index}.mp4", "label": "run"} for index in range(20)]
+    report, page = evaluated(tmp_path, rows, truth)
+    assert report["thresholds"]["labels"]["run"]["threshold"] is None
+    assert "none: 20 videos show 86.0\xa0%, 39 more needed" in page
+    assert "none: 0 videos show nothing, 59 more needed" in page
 
 
 def test_what_a_reader_must_know_is_said(tmp_path):
@@ -260,6 +281,8 @@ def test_film_strips_are_frames_of_the_video_or_say_why_there_are_none(generated
     ("settings", "message"),
     [
         ({"precision": 0}, "precision must be above 0"),
+        ({"precision": 1}, "precision must be above 0 and below 1, which no number of videos can show, got 1"),
+        ({"confidence": 1}, "confidence must be above 0 and below 1"),
         ({"min_videos": 0}, "min_videos must be 1 or more"),
         ({"strips": 99}, "strips must be from 0"),
         ({"against": "x"}, "give --manifest"),

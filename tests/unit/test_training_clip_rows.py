@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from labelled_clips import LABELS, write_clips
-from rank_group import TINY, tiny_config
+from rank_group import TINY, tiny_config, train_alone
 
 from vidpipe.clips import read_clips
 from vidpipe.model_spec import ModelSpec
@@ -37,6 +37,25 @@ def test_rows_lie_where_they_say_and_belong_to_their_labels(tmp_path: Path):
         assert [LABELS[truth] for truth in rows.truth] == [stored[name]["label"] for name in names]
     assert {split: rows.num_videos for split, rows in clips.splits.items()} == {"train": 11, "val": 7}
     assert {split: rows.failed.tolist() for split, rows in clips.splits.items()} == {"train": [0], "val": [0, 1]}
+
+
+def test_videos_of_a_group_are_known_as_such_the_failed_ones_too(tmp_path: Path):
+    kind: dict[str, Any] = {"splits": {"train": 5, "val": 7}, "num_clips": 2, "failed": {"val": 1}}
+    groups = read(write_clips(tmp_path / "grouped", **kind, videos_a_group=3)).splits["val"].groups
+    assert groups is not None
+    assert [groups.tolist().index(group) for group in groups] == [0, 0, 0, 3, 3, 3, 6, 0]
+    assert read(write_clips(tmp_path / "alone", **kind)).splits["val"].groups is None
+
+
+def test_the_interval_that_training_tells_is_that_of_its_groups(tmp_path: Path):
+    """Of 12 videos in 2 groups no more is known than of 2 videos."""
+    widths = []
+    for name, videos_a_group in (("alone", None), ("grouped", 6)):
+        clips = write_clips(tmp_path / name, {"train": 12, "val": 12}, videos_a_group=videos_a_group)
+        metrics = train_alone(tiny_config(clips, tmp_path / f"{name} out", epochs=1))["metrics"]["val"]
+        low, high = metrics["top1_ci"]
+        widths.append(high - low)
+    assert widths[0] < 0.6 < 0.8 < widths[1]
 
 
 def test_videos_of_other_splits_and_of_none_are_left_alone(tmp_path: Path):

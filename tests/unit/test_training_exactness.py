@@ -27,6 +27,7 @@ import vidpipe.training.run
 from vidpipe.checkpoints import load_checkpoint
 from vidpipe.model_spec import ModelSpec
 from vidpipe.spec import ClipSpec
+from vidpipe.training.optimization import warmed_up_decay
 from vidpipe.training.saved_state import load_state, state_names
 from vidpipe.training.trainer import Trainer
 from vidpipe.transform_spec import AugmentSpec
@@ -176,3 +177,41 @@ def test_clips_of_every_colour_and_encoding_train(tmp_path: Path, color: Any, en
     clips = write_clips(tmp_path / "clips", {"train": 24, "val": 12}, spec=spec)
     history = train_alone(tiny_config(clips, tmp_path / "out", epochs=20, batch_size=8))
     assert history["metrics"]["val"]["top1"] > 0.8
+
+
+def test_a_moving_average_with_a_long_memory_is_trained_after_a_short_run(tmp_path: Path):
+    """24 steps, of which a constant decay of 0.999 would keep 98 % of the first weights."""
+    clips = write_clips(tmp_path / "clips", {"train": 24, "val": 12})
+    plain = tiny_config(clips, tmp_path / "plain", epochs=8, batch_size=8)
+    averaged = dataclasses.replace(plain, output=str(tmp_path / "averaged"), ema_decay=0.999)
+    top1 = [train_alone(config)["epochs"][-1]["val"]["top1"] for config in (plain, averaged)]
+    assert top1 == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("num_updates", [0, 1, 7])
+def test_the_decay_of_the_moving_average_rises_with_the_steps_and_is_never_above_the_one_asked_for(num_updates: int):
+    assert warmed_up_decay(0.999, num_updates) == (1 + num_updates) / (10 + num_updates)
+    assert warmed_up_decay(0.999, 10**6) == 0.999
+    assert warmed_up_decay(0.05, num_updates) == 0.05
+
+
+def test_a_half_trained_run_from_before_the_warm_up_keeps_its_decay_and_says_so(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    config = tiny_config(clips, tmp_path / "out", ema_decay=0.9, max_steps=11)
+    train_alone(config)
+    [*_, name] = state_names(config.output)
+    path = Path(config.output, "state", name)
+    content = torch.load(path, weights_only=True)
+    del content["warms_up_average"]  # as states were before
+    torch.save(content, path)
+    before = content["average"]
+    caplog.set_level("INFO")
+    train_alone(dataclasses.replace(config, max_steps=12))
+    assert caplog.text.count("--ema-decay 0.9 applies from the first step") == 1
+    [*_, newest] = state_names(config.output)
+    after = load_state(config.output, newest)
+    assert not after.warms_up_average
+    for key, weights in after.model.items():
+        expected = torch.lerp(before[f"module.{key}"], weights, 0.1)
+        torch.testing.assert_close(after.average[f"module.{key}"], expected)

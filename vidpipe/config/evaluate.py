@@ -32,15 +32,20 @@ class EvaluateConfig:
     """Buckets or folders that predictions may name: where they lie in a bucket, videos, checkpoint and clips of other
     places are read only when they are below one of these; of local ones, these only (default: any)."""
     precision: float = 0.95
-    """Precision that the thresholds of thresholds.json reach, label by label."""
+    """Precision on new videos that the thresholds of thresholds.json stand for, label by label."""
+    confidence: float = 0.95
+    """Confidence that a label's threshold has that precision: 0.95 for 0.95 takes 59 answers that are all right."""
     min_videos: int = 10
     """Videos at or above a threshold for it to be trusted; a label with fewer has none."""
     strips: int = 12
     """Videos that each list of the page shows as film strips; 0 decodes none."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.precision <= 1:
-            raise UsageError(f"precision must be above 0 and at most 1, got {self.precision}")
+        for name in ("precision", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} must be above 0 and below 1, which no number of videos can show, got {getattr(self, name)}"
+                )
         if self.min_videos < 1:
             raise UsageError(f"min_videos must be 1 or more, got {self.min_videos}")
         if not 0 <= self.strips <= 50:

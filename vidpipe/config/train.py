@@ -71,7 +71,8 @@ class TrainConfig:
     clip_grad_norm: float | None = None
     """Limit of the gradients' norm."""
     ema_decay: float | None = None
-    """Keep an exponential moving average of the weights with this decay, such as 0.999; it is what is evaluated."""
+    """Keep an exponential moving average of the weights with this decay, such as 0.999; it is what is evaluated and
+    saved. The decay warms up: after n steps it is at most (1 + n) / (10 + n)."""
     best_by: Literal["loss", "top1"] = "loss"
     """Which epoch is best: the lowest validation loss, or the highest top-1."""
     early_stop: int | None = None

@@ -18,7 +18,7 @@ import numpy as np
 from vidpipe.errors import UsageError
 from vidpipe.metrics.by_class import UNKNOWN, by_class
 from vidpipe.metrics.calibration import calibration_error, fit_temperature, reliability
-from vidpipe.metrics.intervals import wilson_interval
+from vidpipe.metrics.intervals import share_interval, wilson_interval
 from vidpipe.metrics.views import Views, join_logits, join_views, joined, log_softmax, views_of
 from vidpipe.transform_spec import Join
 
@@ -26,15 +26,22 @@ __all__ = ["Views", "evaluate", "fit_temperature", "join_views", "views_of", "wi
 
 
 def evaluate(
-    views: Views, labels: Sequence[str], join: Join, *, failed_truth: Sequence[int] = (), temperature: float = 1.0
+    views: Views,
+    labels: Sequence[str],
+    join: Join,
+    *,
+    failed_truth: Sequence[int] = (),
+    temperature: float = 1.0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """All metrics of a split, ready for JSON: no NaN, and None only where there is nothing to measure.
 
     `failed_truth` has one entry a failed video: the index of its label, or -1 where that is not known, which counts
-    everywhere but in the numbers by class. `top1_ci` is the 95 % Wilson interval of top-1. Clip accuracy, `clip_top1`
-    and `clip_top5`, is the mean over videos of the share of their clips (crops joined) that are right; failed videos
-    count as 0. `nll`, `ece` and `reliability` are of the videos that have a prediction, after the temperature. In
-    `confusion` rows are the truth, columns the predictions.
+    everywhere but in the numbers by class. `top1_ci` is the 95 % interval of top-1, see `share_interval`; `groups`
+    (V + F,) are its whole numbers, equal for videos that belong together: of the videos in the order of their ids, then
+    of the failed ones. Clip accuracy, `clip_top1` and `clip_top5`, is the mean over videos of the share of their clips
+    (crops joined) that are right; failed videos count as 0. `nll`, `ece` and `reliability` are of the videos that have
+    a prediction, after the temperature. In `confusion` rows are the truth, columns the predictions.
 
     Raises UsageError when there are no videos at all, or when the labels are not those of the model.
     """
@@ -51,7 +58,7 @@ def evaluate(
         "num_failed": len(failed),
         "top1": right / num_videos,
         "top5": int((ranks < 5).sum()) / num_videos,
-        "top1_ci": list(wilson_interval(right, num_videos)),
+        "top1_ci": list(share_interval(np.append(ranks == 0, np.zeros(len(failed), bool)), groups)),
         **_clip_accuracy(views, join, num_videos),
         **by_class(logits.argmax(axis=1), truth, failed, labels),
         "nll": float(-logs[np.arange(len(truth)), truth].mean()) if len(truth) else None,

@@ -14,7 +14,7 @@ import numpy as np
 from vidpipe.errors import UsageError
 from vidpipe.metrics.by_class import UNKNOWN, by_class
 from vidpipe.metrics.calibration import calibration_error, reliability
-from vidpipe.metrics.intervals import class_mean_interval, share_interval, wilson_interval
+from vidpipe.metrics.intervals import class_mean_interval, share_interval
 
 NOT_LISTED = np.iinfo(np.int64).max
 """Rank of a true label that is not among those that the answer lists."""
@@ -94,44 +94,11 @@ def evaluate_answers(answers: Answers) -> dict[str, Any]:
     }
 
 
-def precision_thresholds(answers: Answers, precision: float, min_videos: int) -> dict[str, dict[str, Any]]:
-    """For each label the smallest score from which on its answers reach that precision, on `min_videos` or more.
-
-    None where no score does. The figures behind it: how many videos, how many of them right, and where the precision
-    lies by Wilson's 95 % interval. Of equal scores all count or none.
-    """
-    is_right = answers.best == answers.truth
-    found = {}
-    for index, label in enumerate(answers.labels):
-        mine = answers.answered & (answers.best == index)
-        found[label] = _threshold(answers.score[mine], is_right[mine], precision, min_videos)
-    return found
-
-
-def _threshold(scores: np.ndarray, right: np.ndarray, precision: float, min_videos: int) -> dict[str, Any]:
-    scores, num, num_right = _from_the_top(scores, right)
-    reached = np.flatnonzero((num_right >= precision * num - 1e-9) & (num >= min_videos))
-    if not len(reached):
-        return {
-            "threshold": None,
-            "num_videos": int(num[-1]) if len(num) else 0,
-            "num_right": None,
-            "precision_ci": None,
-        }
-    last = reached[-1]
-    return {
-        "threshold": float(scores[last]),
-        "num_videos": int(num[last]),
-        "num_right": int(num_right[last]),
-        "precision_ci": list(wilson_interval(int(num_right[last]), int(num[last]))),
-    }
-
-
 def precision_curve(answers: Answers, max_points: int = 200) -> dict[str, list[float]]:
     """What a threshold on the score would give, all labels together: at each score the precision of the answers at or
     above it, and the share of all videos that they are."""
     answered = answers.answered
-    scores, num, num_right = _from_the_top(answers.score[answered], (answers.best == answers.truth)[answered])
+    scores, num, num_right = from_the_top(answers.score[answered], (answers.best == answers.truth)[answered])
     shown = np.unique(np.linspace(0, max(len(scores) - 1, 0), max_points).round().astype(int))[: len(scores)]
     return {
         "score": [float(scores[index]) for index in shown],
@@ -140,7 +107,7 @@ def precision_curve(answers: Answers, max_points: int = 200) -> dict[str, list[f
     }
 
 
-def _from_the_top(scores: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def from_the_top(scores: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each score once, highest first; how many videos reach it, and how many of them are right."""
     order = np.argsort(-scores, kind="stable")
     scores, num_right = scores[order], np.cumsum(right[order])

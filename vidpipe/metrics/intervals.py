@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 CONFIDENCE = 0.95
+PRIOR_VIDEOS = 2
+"""By how many videos the share of a class is drawn to that of all classes, where its spread is estimated."""
 
 
 def wilson_interval(num_right: float, num_videos: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -56,20 +58,59 @@ def effective_videos(spread: float, influences: np.ndarray, groups: np.ndarray |
 
 def share_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
     """The 95 % interval of the share of `right` (V,): Wilson's, of the effective number of videos."""
+    if groups is None:
+        return wilson_interval(int(right.sum()), len(right))
     share = float(right.mean())
     effective = effective_videos(share * (1 - share), (right - share) / len(right), groups)
     return wilson_interval(share * effective, effective)
 
 
 def class_mean_interval(right: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
-    """The 95 % interval of the mean over classes of the share that is right, by the same rule."""
-    support = np.bincount(truth)
-    recall = np.bincount(truth, weights=right) / np.maximum(support, 1)
-    num_classes = int((support > 0).sum())
-    share = float(recall[support > 0].mean())
-    influences = (right - recall[truth]) / (support[truth] * num_classes)
-    effective = effective_videos(share * (1 - share), influences, groups)
-    return wilson_interval(share * effective, effective)
+    """The 95 % interval of the mean over classes of the share that is right.
+
+    Jeffreys' interval (Brown, Cai and DasGupta 2001) of the number of independent videos whose share would vary as
+    much. A class of one or two videos says next to nothing of its own spread, so each class's share is taken with
+    `PRIOR_VIDEOS` more videos that are right as often as those of all classes together; what this hides of the spread
+    is put back, as n / (n - 1) does without them. Videos of a group, right or wrong together, widen it by Kish's design
+    effect, estimated with the same care: a class may have one group.
+    """
+    from scipy.special import betaincinv
+
+    _, classes, support = np.unique(truth, return_inverse=True, return_counts=True)
+    num_right = np.bincount(classes, weights=right)
+    pooled = (num_right.sum() + 1) / (len(right) + 2)
+    shares = (num_right + PRIOR_VIDEOS * pooled) / (support + PRIOR_VIDEOS)
+    hidden = support / (support + PRIOR_VIDEOS) ** 2
+    variance = float((shares * (1 - shares) / (support * (1 - hidden))).sum()) / len(support) ** 2
+    share, spread = float((num_right / support).mean()), float(shares.mean() * (1 - shares.mean()))
+    effective = min(float(len(right)), spread / variance)
+    if groups is not None and len(np.unique(groups)) == 1:
+        effective = min(1.0, effective)
+    elif groups is not None:
+        effective *= _student_shrinkage(len(np.unique(groups)) - 1)
+        effective /= _class_design_effect(right - shares[classes], classes, support, groups)
+    alpha, beta = share * effective + 0.5, (1 - share) * effective + 0.5
+    tail = (1 - CONFIDENCE) / 2
+    low, high = betaincinv(alpha, beta, tail), betaincinv(alpha, beta, 1 - tail)
+    return (float(low) if share > 0 else 0.0), (float(high) if share < 1 else 1.0)
+
+
+def _class_design_effect(residuals: np.ndarray, classes: np.ndarray, support: np.ndarray, groups: np.ndarray) -> float:
+    """How many times more the mean over classes varies than if the videos (V,) of a group were independent."""
+
+    def squares(groups: np.ndarray) -> float:
+        """The variance from the sums of each group in each class, less those of the classes' own shares."""
+        cells, inverse, sizes = np.unique(np.stack([groups, classes]), axis=1, return_inverse=True, return_counts=True)
+        of_group, num_videos = cells[0], support[cells[1]]
+        weight = sizes / (num_videos + PRIOR_VIDEOS)
+        left = 1 - 2 * weight + weight**2 * num_videos / sizes
+        sums = np.bincount(inverse.reshape(-1), weights=residuals) / (np.sqrt(left) * num_videos)
+        return float((np.bincount(np.unique(of_group, return_inverse=True)[1], weights=sums) ** 2).sum())
+
+    alone = np.arange(len(residuals))
+    influences = 1 / support[classes]
+    worst = float((np.bincount(groups, weights=influences) ** 2).sum() / (influences**2).sum())
+    return min(max(1.0, squares(groups) / squares(alone)), worst)
 
 
 def paired_difference(now: np.ndarray, before: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:

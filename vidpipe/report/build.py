@@ -56,7 +56,9 @@ def build_report(config: EvaluateConfig, inputs: Inputs) -> dict[str, Any]:
             num_other_rows=inputs.num_other_rows,
         ),
         "metrics": metrics,
-        "thresholds": thresholds(videos.answers, config.precision, config.min_videos) if has_truth else None,
+        "thresholds": thresholds(videos.answers, config.precision, config.confidence, config.min_videos)
+        if has_truth
+        else None,
         "confused": None if metrics is None else confused_pairs(metrics),
         "counts": {**counts(videos), "num_deleted": inputs.num_deleted},
         "failures": failures(videos.table),
@@ -82,6 +84,7 @@ def thresholds_file(report: dict[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "precision": found["precision"],
+        "confidence": found["confidence"],
         "checkpoint_id": report["checkpoint"]["id"],
         "thresholds": {label: each["threshold"] for label, each in found["labels"].items()},
         "rule": found["rule"],

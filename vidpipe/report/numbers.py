@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from vidpipe.answers import OUTCOMES, JoinedVideos
 from vidpipe.errors import UsageError
-from vidpipe.metrics.answers import Answers, precision_thresholds
+from vidpipe.metrics.answers import Answers
 from vidpipe.metrics.by_class import UNKNOWN
 from vidpipe.metrics.drift import failure_drift, label_drift, score_drift
 from vidpipe.metrics.intervals import paired_difference, wilson_interval
+from vidpipe.metrics.thresholds import precision_thresholds
 
 MAX_PAIRS = 20
 MAX_EXAMPLES = 5
@@ -82,15 +83,17 @@ def confused_pairs(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def thresholds(answers: Answers, precision: float, min_videos: int) -> dict[str, Any]:
+def thresholds(answers: Answers, precision: float, confidence: float, min_videos: int) -> dict[str, Any]:
     return {
         "precision": precision,
+        "confidence": confidence,
         "min_videos": min_videos,
         "rule": (
-            f"A label's threshold is the smallest score from which on its answers are right in {100 * precision:g} % "
-            f"of the videos or more, where there are at least {min_videos} of these; other labels have none."
+            f"From a label's threshold on its answers are right in {100 * precision:g} % of new videos like these or "
+            f"more, with {100 * confidence:g} % confidence, on the evidence of at least {min_videos} videos. A label "
+            "whose answers cannot show that has none."
         ),
-        "labels": precision_thresholds(answers, precision, min_videos),
+        "labels": precision_thresholds(answers, precision, confidence, min_videos),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vidpipe.answers import group_codes
 from vidpipe.clips import part_urls
 from vidpipe.errors import UsageError
 from vidpipe.ledger import open_ledger
@@ -41,6 +42,9 @@ class ClipRows:
     """(N,) index into the labels."""
     failed: np.ndarray
     """(F,) index into the labels, of the videos of this split that failed to decode: they count as wrong."""
+    groups: np.ndarray | None
+    """(V + F,) equal whole numbers for videos of one group: of the videos in the order of their ids, then of the failed
+    ones. None where the split has no groups."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -66,7 +70,7 @@ def labelled_clips(output: str, train_split: str, val_split: str, test_split: st
     """The splits of a preprocess output; UsageError says what it lacks for training."""
     with storage_errors(output):
         ledger = open_ledger(output)
-        status = ledger.read(["video_id", "status", "label", "split", "version"])
+        status = ledger.read(["video_id", "status", "label", "split", "version", "group"])
         table = _read_rows(part_urls(output))
     wanted = [train_split, val_split, *([test_split] if pc.any(pc.equal(status["split"], test_split)).as_py() else [])]
     _check_splits(output, status, wanted)
@@ -147,13 +151,17 @@ def _rows_of(
     number_of = {place: number for number, place in enumerate(places)}
     group = [number_of[place] for place in zip(rows["url"].to_pylist(), rows["group"].to_pylist(), strict=True)]
     failed = status.filter(pc.and_(pc.equal(status["split"], split), pc.equal(status["status"], "failed")))
+    video_ids = np.array(rows["video_id"].to_pylist(), dtype=str)
+    asked = pa.array([*np.unique(video_ids).tolist(), *failed["video_id"].to_pylist()], pa.string())
+    group_names = status["group"].take(pc.index_in(asked, value_set=status["video_id"].combine_chunks()))
     return ClipRows(
         spec=spec,
         places=places,
         group=np.array(group, np.int64),
         row=rows["row"].to_numpy(),
-        video_ids=np.array(rows["video_id"].to_pylist(), dtype=str),
+        video_ids=video_ids,
         clip_index=rows["clip_index"].to_numpy(),
         truth=pc.index_in(rows["label"], value_set=value_set).to_numpy().astype(np.int64),
         failed=pc.index_in(failed["label"], value_set=value_set).to_numpy().astype(np.int64),
+        groups=group_codes(group_names),
     )

@@ -82,3 +82,9 @@ def loss_sum(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor)
 def clip_gradients(parameters: Iterable[torch.Tensor], limit: float | None) -> None:
     if limit is not None:
         torch.nn.utils.clip_grad_norm_(parameters, limit)
+
+
+def warmed_up_decay(decay: float, num_updates: int) -> float:
+    """Decay of the moving average of the weights at its next update: it rises to `decay`, as in TensorFlow's
+    ExponentialMovingAverage, so that the average of a short run is not made of its first steps."""
+    return min(decay, (1 + num_updates) / (10 + num_updates))

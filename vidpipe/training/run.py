@@ -41,6 +41,9 @@ def run_training(job: TrainJob, ranks: Ranks) -> None:
         trainer.load(load_state(config.output, name))
         if ranks.is_first:
             logger.info("going on from epoch %d, step %d", trainer.state.epoch + 1, trainer.state.step)
+            if trainer.average is not None and not trainer.state.warms_up_average:
+                logger.info("--ema-decay %g applies from the first step, as when this run began; new runs warm it up",
+                            config.ema_decay)  # fmt: skip
     place = [job.clips.key, job.num_steps_an_epoch, trainer.state.epoch, trainer.state.step]
     ranks.agree(place, "the clips, the steps and where to begin")
     trackers = make_trackers(config) if ranks.is_first else []
@@ -147,7 +150,9 @@ def evaluated(trainer: Trainer, split: str, temperature: float | None = None) ->
     views = found.views(rows)
     temperature = fit_temperature(views, join) if temperature is None else temperature
     failed = rows.failed.tolist()
-    metrics = evaluate(views, trainer.job.clips.labels, join, failed_truth=failed, temperature=temperature)
+    metrics = evaluate(
+        views, trainer.job.clips.labels, join, failed_truth=failed, temperature=temperature, groups=rows.groups
+    )
     return {split: {**metrics, "loss": cross_entropy(views.logits, views.truth)}}
 
 

@@ -39,6 +39,8 @@ class TrainState:
     scaler: dict[str, Any] = field(default_factory=dict)
     average: dict[str, torch.Tensor] = field(default_factory=dict)
     """The exponential moving average of the weights, when there is one."""
+    warms_up_average: bool = False
+    """Whether the average's decay rises, see `warmed_up_decay`. Absent in states of older runs: constant decay."""
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     """Weights of the best epoch so far."""
     loss_sum: float = 0.0

@@ -27,6 +27,7 @@ from vidpipe.training.optimization import (
     loss_sum,
     make_optimizer,
     soft_targets,
+    warmed_up_decay,
 )
 from vidpipe.training.order import epoch_batches, share_of
 from vidpipe.training.pace import Pace
@@ -53,14 +54,13 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.precision == torch.float16)
         self.average: AveragedModel | None = None
         if config.ema_decay is not None:
-            multi_avg_fn = get_ema_multi_avg_fn(config.ema_decay)
-            self.average = AveragedModel(self.model, multi_avg_fn=multi_avg_fn, use_buffers=True)
+            self.average = AveragedModel(self.model, multi_avg_fn=self._average_weights, use_buffers=True)
         weights = class_weights(job.train.truth, len(job.clips.labels), config)
         self.class_weights = torch.from_numpy(weights).to(ranks.device)
         if config.compile:
             self.source.net.compile()
         self.net = self._distributed(self.source.net)
-        self.state = TrainState()
+        self.state = TrainState(warms_up_average=True)
         self.best_written: int | None = None
         """The epoch of the best checkpoint that this process wrote."""
         self._saved_s, self._save_cost_s = time.monotonic(), 0.0
@@ -148,6 +148,14 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.model)
         return self.ranks.sum(loss)
+
+    def _average_weights(self, averages: Any, weights: Any, num_updates: torch.Tensor | int) -> None:
+        assert self.average is not None
+        assert self.config.ema_decay is not None
+        decay = self.config.ema_decay
+        if self.state.warms_up_average:
+            decay = warmed_up_decay(decay, int(self.average.n_averaged))  # on the CPU: a GPU need not be waited for
+        get_ema_multi_avg_fn(decay)(averages, weights, num_updates)
 
     def _no_sync(self, is_last: bool) -> contextlib.AbstractContextManager[Any]:
         if is_last or not isinstance(self.net, DistributedDataParallel):
