@@ -44,7 +44,8 @@ class Trainer:
         self.job, self.ranks, self.config = job, ranks, config
         self.precision = precision_of(config, ranks.device)
         torch.manual_seed(config.seed)
-        self.model = build_model(config.model, job.clips.labels).to(ranks.device)
+        model = build_model(config.model, job.clips.labels, allow_partial_weights=config.allow_partial_weights)
+        self.model = model.to(ranks.device)
         if config.sync_batch_norm:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.transform = ClipTransform(self.model.input, input_size(config, self.model), config.views, config.augment)
