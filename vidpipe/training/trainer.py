@@ -1,4 +1,5 @@
-"""The training loop of one rank. A step is the same on one rank and on many; a killed run goes on to the same end."""
+"""The training loop of one rank. A step is the same on one rank and on many, but for what `sharing` names; a killed run
+goes on to the same end."""
 
 from __future__ import annotations
 
