@@ -49,11 +49,11 @@ def test_a_run_says_that_its_result_depends_on_the_sharing_just_where_its_losses
     ours, theirs = ([loss for _, loss, _ in kept_steps(tmp_path / f"steps {name}")] for name in ("shared", "whole"))
     difference = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
     built = build_model(model, job_of(config).clips.labels)
-    line = sharing_line(config, built, num_ranks)
+    line = sharing_line(config, built, (num_ranks, num_ranks))
     print(f"{case}: {len(ours)} steps, losses within {difference:.1e}: {line}")
     assert (line is not None) == bool(words) == (difference > 1e-5)
     assert all(word in str(line) for word in words)
-    assert sharing_line(whole, built, 1) is None
+    assert sharing_line(whole, built, (1, 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,17 @@ def test_the_help_names_the_models_of_which_the_claim_is_true(clips, tmp_path, s
         model = build_empty(spec, LABELS)
     if spec.freeze_backbone:
         model.freeze_backbone()
-    line = sharing_line(tiny_config(clips, tmp_path, model=spec), model, 2)
+    line = sharing_line(tiny_config(clips, tmp_path, model=spec), model, (2, 2))
     assert (line is not None) == is_said
 
 
 def test_batch_norm_of_all_workers_together_depends_on_slices_only(clips: Path, tmp_path: Path):
     model = build_empty(WITH_NORM, LABELS)
     config = tiny_config(clips, tmp_path, model=WITH_NORM, sync_batch_norm=True)
-    assert sharing_line(config, model, 2) is None
-    assert "batch norm" in str(sharing_line(dataclasses.replace(config, micro_batch_size=2), model, 2))
+    assert sharing_line(config, model, (2, 2)) is None
+    assert "batch norm" in str(sharing_line(dataclasses.replace(config, micro_batch_size=2), model, (2, 2)))
+
+
+def test_an_elastic_run_names_the_range_of_its_workers(clips: Path, tmp_path: Path):
+    line = sharing_line(tiny_config(clips, tmp_path, model=WITH_NORM), build_empty(WITH_NORM, LABELS), (1, 5))
+    assert "depends on 1 to 5 workers: a batch of 10 goes through the model in pieces of 2 clips or more" in str(line)

@@ -64,7 +64,7 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     # All that can fail is checked: only now is anything written, or an earlier run removed.
     with hold(config.output, "train"):
         if not is_finished(config, clips):  # as another run may have left it since
-            say(geometry_line(config, clips, model), *filter(None, [sharing_line(config, model, num_workers[1])]))
+            say(geometry_line(config, clips, model), *filter(None, [sharing_line(config, model, num_workers)]))
             train_and_report(config, clips, on_step, num_workers, resources, start_s)
 
 

@@ -16,9 +16,11 @@ from vidpipe.models import VideoModel
 DROPPED_SHARES = ("p", "dropout", "dropout_prob", "attention_dropout", "drop_prob", "drop_rate")
 
 
-def sharing_line(config: TrainConfig, model: VideoModel, num_workers: int) -> str | None:
-    """Why the result depends on the number of workers or on `micro_batch_size`; None where it does not."""
-    share = -(-config.batch_size // num_workers)
+def sharing_line(config: TrainConfig, model: VideoModel, num_workers: tuple[int, int]) -> str | None:
+    """Why the result depends on the number of workers (least and most) or on `micro_batch_size`; None where it does
+    not."""
+    low, high = num_workers
+    share = -(-config.batch_size // high)
     piece = min(share, config.micro_batch_size or share)
     is_cut_again = piece < share
     if piece == config.batch_size:
@@ -33,11 +35,11 @@ def sharing_line(config: TrainConfig, model: VideoModel, num_workers: int) -> st
         causes.append("dropout is drawn for each piece")
     if not causes:
         return None
-    cuts = [f"{num_workers} workers"] * (num_workers > 1)
+    cuts = [f"{high} workers" if low == high else f"{low} to {high} workers"] * (high > 1)
     cuts += [f"--micro-batch-size {config.micro_batch_size}"] * is_cut_again
     return (
         f"sharing    the result depends on {' and '.join(cuts)}: a batch of {config.batch_size} goes through the model "
-        f"in pieces of {piece} clips; {', '.join(causes)}"
+        f"in pieces of {piece} clips{'' if low == high else ' or more'}; {', '.join(causes)}"
     )
 
 
