@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint_facts": {"errors", "file_errors", "model_spec", "spec", "transform_spec"},
     "checkpoints": {
         *("checkpoint_facts", "errors", "file_errors", "model_spec", "models", "spec", "storage", "transfer"),
-        *("transform_spec",),
+        *("transform_spec", "transforms"),
     },
     "transform_spec": {"errors"},
     "transforms": {"errors", "model_spec", "transform_spec"},

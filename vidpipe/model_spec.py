@@ -144,6 +144,9 @@ class ModelInput:
     std: tuple[float, float, float]
     min_side: int = 1
     """Pixels that height and width must have at least, where any size is good."""
+    resize_short: int | None = None
+    """Short side of the frames of which height x width were cut where the published weights were evaluated; None: cut
+    of frames that just cover it."""
 
     def check(self, num_frames: int, height: int, width: int) -> None:
         """Raise UsageError when a model cannot take clips of this many frames of this size, or not as it was made."""

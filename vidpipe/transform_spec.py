@@ -21,7 +21,8 @@ class ViewSpec:
     """How evaluation and prediction look at a video: which crops of a clip, and how their answers become one."""
 
     resize_short: int | None = None
-    """Scale the frames to this short side (pixels) before the crop (default: until they just cover it)."""
+    """Scale the frames to this short side (pixels) before the crop (default: as the model's published weights saw them,
+    r3d_18 128 for a crop of 112, but never larger than they are; else until they just cover the crop)."""
     crops: Literal[1, 3, 5] = 1
     """1: the centre. 3: both ends and the centre of the longer side. 5: the four corners and the centre."""
     join: Join = "mean_softmax"

@@ -46,7 +46,9 @@ def ray_config(clips: Path | str, output: Path | str, num_workers: str, **change
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_three_workers_of_ray_take_the_steps_of_one_process_and_a_rerun_none(clips: Path, tmp_path: Path):
+def test_three_workers_of_ray_take_the_steps_of_one_process_and_a_rerun_none(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     config = ray_config(clips, tmp_path / "ray", "3")
     killed = tmp_path / "ray" / f".vidpipe-ray-{32 * 'a'}"  # of a run that ended without a word
     killed.mkdir(parents=True)
@@ -54,6 +56,9 @@ def test_three_workers_of_ray_take_the_steps_of_one_process_and_a_rerun_none(cli
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     train(config, KeepSteps(tmp_path / "three"))
+    printed = capsys.readouterr().out
+    assert "geometry   frames are stored at 32x32; training takes all of it; evaluation takes all of it\n" in printed
+    assert "\nsharing " not in printed, "this model has neither batch norm nor dropout"
     expected = train_alone(dataclasses.replace(config, output=str(tmp_path / "alone")), KeepSteps(tmp_path / "one"))
     num_steps, losses, gradients = largest_difference(tmp_path / "one", tmp_path / "three")
     print(f"3 workers of Ray: {num_steps} steps, loss within {losses:.1e}, gradients within {gradients:.1e}")

@@ -11,6 +11,7 @@ from loadable import why_not
 from small_models import LABELS, SPECS, TRANSFORMERS
 
 from vidpipe.checkpoints import CheckpointFacts, load_checkpoint, save_checkpoint
+from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelSpec
 from vidpipe.models import build_model
 from vidpipe.spec import ClipSpec
@@ -103,6 +104,22 @@ def test_changed_weights_are_refused(copied):
     weights.write_bytes(data)
     with pytest.raises(ValueError, match=r"model.safetensors is not the file that checkpoint.json speaks of"):
         load_checkpoint(str(copied))
+
+
+def test_a_checkpoint_that_would_answer_nan_is_refused_with_the_tensors_name(saved, tmp_path):
+    checkpoint = load_checkpoint(saved[0])
+    with torch.no_grad():
+        next(checkpoint.model.head.parameters())[0, 0] = float("nan")
+    save_checkpoint(str(tmp_path), checkpoint.model, checkpoint.facts)
+    with pytest.raises(UsageError, match=r"model.safetensors: head\.\S+ holds NaN or infinity in 1 of"):
+        load_checkpoint(str(tmp_path))
+
+
+def test_the_model_card_says_what_the_evaluation_saw_of_the_clips(saved, tmp_path):
+    checkpoint = load_checkpoint(saved[0])
+    facts = replace(checkpoint.facts, clip=ClipSpec(num_frames=4, size="48x64"), views=ViewSpec(resize_short=37))
+    save_checkpoint(str(tmp_path), checkpoint.model, facts)
+    assert "Of each the evaluation scales to 37x49 and takes the centre 32x32." in (tmp_path / "README.md").read_text()
 
 
 def test_changed_facts_are_refused(copied):

@@ -173,9 +173,9 @@ def test_the_pool_of_s3d_is_torchvisions_own_where_that_one_fits():
 def test_video_models_are_shown_what_their_weights_were_trained_with():
     kinetics = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
     expected = {
-        "r3d_18": ModelInput(112, 112, True, None, 1, *kinetics),
-        "s3d": ModelInput(224, 224, True, None, 8, *kinetics, min_side=24),
-        "mvit_v2_s": ModelInput(224, 224, False, 16, 16, (0.45,) * 3, (0.225,) * 3, min_side=224),
+        "r3d_18": ModelInput(112, 112, True, None, 1, *kinetics, resize_short=128),
+        "s3d": ModelInput(224, 224, True, None, 8, *kinetics, min_side=24, resize_short=256),
+        "mvit_v2_s": ModelInput(224, 224, False, 16, 16, (0.45,) * 3, (0.225,) * 3, 224, 256),
     }
     for name, model_input in expected.items():
         with torch.device("meta"):

@@ -12,6 +12,7 @@ from small_models import LABELS, SPECS
 from vidpipe.errors import UsageError
 from vidpipe.model_spec import ModelSpec
 from vidpipe.models import build_empty, build_model, load_weights
+from vidpipe.models.weights import load_state
 
 SMALL = {"backbone": "mobilenet_v3_small", "weights": "none"}
 
@@ -109,6 +110,78 @@ def test_a_file_of_which_nothing_fits_is_an_error(tmp_path, model):
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"none of its 1 tensors \(first: layer.weight\) fits .* --weights none"):
         load_weights(model, str(tmp_path / "other.pth"))
+
+
+def test_weights_of_another_network_are_refused_with_what_fits_and_what_does_not(tmp_path):
+    source = str(tmp_path / "resnet18.pth")
+    torch.save(torchvision.models.resnet18().state_dict(), source)
+    model = build_empty(ModelSpec(weights="none"), LABELS)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UsageError) as caught:
+        load_weights(model, source)
+    for words in (
+        "fills 3,584 of the backbone's 33,175,872 values (0.011 %), less than 90 %",
+        "the file lacks 85 (stem.0.weight 64x3x3x7x7, stem.1.weight 64,",
+        "layer2.0.downsample.0.weight 128x64x1x1, not 128x64x1x1x1",
+        "(conv1.weight 64x3x7x7, bn1.weight 64,",
+        "--backbone that it was made for, or --allow-partial-weights",
+    ):
+        assert words in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    report = load_weights(model, source, allow_partial=True)
+    assert (report.num_filled, report.num_values, len(report.matched)) == (3584, 33_175_872, 15)
+
+
+def test_partial_weights_start_a_model_for_those_who_know(tmp_path, published):
+    source = str(tmp_path / "features.pth")
+    half = dict(list(published.items())[:100])
+    torch.save(half, source)
+    spec = ModelSpec(model="frame_vote", backbone="mobilenet_v3_small", weights=source)
+    with pytest.raises(UsageError, match=r"the file lacks .*--allow-partial-weights"):
+        build_model(spec, LABELS)
+    model = build_model(spec, LABELS, allow_partial_weights=True)
+    assert torch.equal(model.backbone.network.features[0][0].weight, half["features.0.0.weight"])
+
+
+@pytest.mark.parametrize("family", ["videomae", "timesformer", "vjepa2"])
+def test_pretraining_starts_a_transformer_without_what_lies_behind_its_encoder(family):
+    # Not in a file of pretraining: the layers behind the encoder, V-JEPA 2's predictor in some, and positions of videos
+    # of another length; a decoder is there besides.
+    model = build_empty(SPECS[f"transformer, {family}"], LABELS)
+    state = {
+        name: torch.full_like(tensor, 0.5)
+        for name, tensor in ((model.file_name(name), tensor) for name, tensor in model.state_dict().items())
+        if not name.startswith(("classifier.", "pooler.", "fc_norm.")) and ".predictor." not in name
+    }
+    if family == "timesformer":
+        state["timesformer.embeddings.time_embeddings"] = torch.zeros(1, 9, 32)
+    report = load_state(model, {**state, "decoder.weight": torch.zeros(64, 64)}, "pretraining.pth")
+    assert report.num_filled >= 0.9 * report.num_values
+    assert report.missing or report.mismatched
+    assert "decoder.weight" in report.unexpected
+
+
+def test_an_encoder_of_gray_frames_or_from_before_counters_is_taken_as_it_is(model, published):
+    state = {name: tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")}
+    state["features.0.0.weight"] = torch.zeros(16, 1, 3, 3)
+    report = load_state(model, state, "gray.pth")
+    assert report.missing == ()
+    assert report.mismatched == ("features.0.0.weight",)
+    assert report.num_values - report.num_filled == 16 * 3 * 3 * 3
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_hold_no_numbers_are_refused_by_name(model, published, bad):
+    state = dict(published)
+    state["features.4.block.0.0.weight"] = published["features.4.block.0.0.weight"].clone()
+    state["features.4.block.0.0.weight"][1, 0] = bad
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for allow in (False, True):
+        with pytest.raises(UsageError, match=r"bad.pth: features.4.block.0.0.weight holds NaN or infinity in 1 of"):
+            load_state(model, state, "bad.pth", allow_partial=allow)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    head = {**published, "classifier.3.bias": torch.full((1000,), bad)}
+    assert load_state(model, head, "published.pth").missing == (), "the head is not taken, and may hold anything"
 
 
 def test_a_pickle_is_refused_and_not_run(tmp_path, model):

@@ -27,7 +27,7 @@ from vidpipe.errors import UsageError
 from vidpipe.file_errors import given_file
 from vidpipe.models import VideoModel, build_empty
 from vidpipe.models.transformer import Transformer
-from vidpipe.models.weights import read_safetensors
+from vidpipe.models.weights import check_finite, read_safetensors
 from vidpipe.storage import MISSING, file_info, filesystem, storage_errors
 from vidpipe.transfer import file_names, join, put_bytes, put_file
 
@@ -147,6 +147,7 @@ def _fill(model: VideoModel, tensors: dict[str, Tensor], url: str) -> None:
             f"{join(url, WEIGHTS_FILE)} does not hold the model of {FACTS_FILE} ({len(wrong)} tensors differ, first: "
             f"{wrong[0]}): other labels, or other versions of torchvision or transformers; use those of its `versions`"
         )
+    check_finite(tensors, join(url, WEIGHTS_FILE))
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[names[name]].copy_(tensor)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vidpipe.checkpoint_facts import CheckpointFacts
 from vidpipe.model_spec import ModelInput
+from vidpipe.transforms.published import evaluation_text
 
 # Processors that do no more than resize, crop, scale and normalise, by the name of the input that they make.
 PROCESSORS = {"pixel_values": "VideoMAEVideoProcessor", "pixel_values_videos": "LlavaOnevisionVideoProcessor"}
@@ -72,8 +73,8 @@ def model_card(facts: CheckpointFacts, checkpoint_id: str) -> bytes:
         "",
         "## Clips",
         "",
-        f"{', '.join(f'{name} {value}' for name, value in clip.items())}; shown to the model at "
-        f"{facts.size[0]}x{facts.size[1]} pixels.",
+        f"{', '.join(f'{name} {value}' for name, value in clip.items())}. Of each the evaluation "
+        f"{evaluation_text((facts.clip.height, facts.clip.width), facts.size, facts.views)}.",
         "",
         "## Labels",
         "",

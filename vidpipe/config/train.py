@@ -16,7 +16,7 @@ from vidpipe.transform_spec import AugmentSpec, ViewSpec
 # What may differ between a run and the one that goes on from its state: it changes no result.
 FREE_FIELDS = (
     *("output", "num_workers", "device", "cpus_per_worker", "max_failures", "checkpoint_every_s", "cache_mb"),
-    *("restart", "tracking"),
+    *("restart", "tracking", "allow_partial_weights"),
 )
 
 
@@ -31,6 +31,8 @@ class TrainConfig:
     command again goes on where it stopped."""
     # Not ModelSpec(): its fields are filled in for one model, and --model would start from these.
     model: tyro.conf.OmitArgPrefixes[ModelSpec] = tyro.MISSING_NONPROP
+    allow_partial_weights: bool = False
+    """Start although the weights fill less than 90 % of the backbone; the rest starts from random values."""
     size: str | None = None
     """Frame size that the model sees: 112 or HEIGHTxWIDTH (default: the model's)."""
     augment: tyro.conf.OmitArgPrefixes[AugmentSpec] = tyro.MISSING_NONPROP
@@ -43,9 +45,11 @@ class TrainConfig:
     epochs: int = 20
     """Passes over the training clips."""
     batch_size: int = 32
-    """Clips a step, on all workers together: the result does not depend on the number of workers."""
+    """Clips a step, on all workers together. The result does not depend on their number where neither batch norm nor
+    dropout is at work (--model transformer as published, a frozen backbone); elsewhere it does, and the run says so."""
     micro_batch_size: int | None = None
-    """Clips that a worker runs through the model at once; gradients of several are accumulated (default: its share)."""
+    """Clips that a worker runs through the model at once; gradients of several are accumulated (default: its share).
+    Batch norm sees these alone, and dropout is drawn for them."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """adamw, adam, or sgd with momentum."""
     learning_rate: float = 3e-4

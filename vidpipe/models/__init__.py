@@ -32,14 +32,14 @@ MODELS: dict[str, Callable[[ModelSpec, int], VideoModel]] = {
 }
 
 
-def build_model(spec: ModelSpec, labels: Sequence[str]) -> VideoModel:
+def build_model(spec: ModelSpec, labels: Sequence[str], *, allow_partial_weights: bool = False) -> VideoModel:
     """A model to train, on the CPU: weights loaded as the spec says, a new head, the backbone frozen or not.
 
-    Raises UsageError when a backbone or its weights cannot be had, with the way out.
+    Raises UsageError when a backbone or its weights cannot be had or do not fit, with the way out.
     """
     model = build_empty(spec, labels)
     if spec.weights != "none":
-        load_state(model, *start_state(spec))
+        load_state(model, *start_state(spec), allow_partial=allow_partial_weights)
     else:
         set_norms_to_learn(model)
     if spec.freeze_backbone:

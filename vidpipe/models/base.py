@@ -60,6 +60,10 @@ class VideoModel(nn.Module):
         prefix = "backbone.network."
         return {name.removeprefix(prefix): name for name in self.state_dict() if name.startswith(prefix)}
 
+    def is_of_backbone(self, name: str) -> bool:
+        """Whether a tensor of `state_dict` is one that weights of this backbone must have: what they are judged by."""
+        return name.startswith("backbone.network.") and not name.endswith("num_batches_tracked")
+
 
 class PerFrame(nn.Module):
     """A network for images on all frames of all clips in one batch: (B, T, 3, H, W) -> (B, T, D)."""

@@ -26,8 +26,11 @@ class OwnNetwork:
     model_input: ModelInput
 
 
-# TensorFlow's lite models were trained with (pixel - 127) / 128, which the averages in their first batch norm confirm.
-LITE_INPUT = ModelInput(224, 224, True, None, 1, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, min_side=32)
+# TensorFlow's lite models were trained with (pixel - 127) / 128, which the averages in their first batch norm confirm,
+# and evaluated on the centre of a frame without a border of 16 pixels (crop padding 32).
+LITE_INPUT = ModelInput(
+    224, 224, True, None, 1, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, min_side=32, resize_short=256
+)
 OWN_NETWORKS = {
     "efficientnet_lite0": OwnNetwork(efficientnet_lite0, efficientnet_lite0_weights, LITE_INPUT),
 }
@@ -86,6 +89,8 @@ def _input(name: str, published: Any, look: Any) -> ModelInput:
         mean=tuple(look.mean),
         std=tuple(look.std),
         min_side=sides[0] if sides else max(published.meta["min_size"]),
+        # Both sides where torchvision squashes the whole frame: clips keep the shape that preprocess gave them.
+        resize_short=min(look.resize_size),
     )
 
 

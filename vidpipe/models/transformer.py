@@ -26,15 +26,17 @@ class Family:
     """What `--weights default` starts from."""
     mean: Channels
     std: Channels
+    resize_ratio: float = 1.0
+    """Short side that frames are scaled to, by the side of the crop."""
 
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# mean and std as in the published preprocessor_config.json; ViViT's scales pixels to -1..1 before (x - 0.5) / 0.5.
+# As in the published preprocessor_config.json; ViViT's scales pixels to -1..1 before (x - 0.5) / 0.5.
 FAMILIES = {
     "videomae": Family("MCG-NJU/videomae-base-finetuned-kinetics", *IMAGENET),
     "timesformer": Family("facebook/timesformer-base-finetuned-k400", (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
-    "vivit": Family("google/vivit-b-16x2-kinetics400", (0.75, 0.75, 0.75), (0.25, 0.25, 0.25)),
-    "vjepa2": Family("facebook/vjepa2-vitl-fpc16-256-ssv2", *IMAGENET),
+    "vivit": Family("google/vivit-b-16x2-kinetics400", (0.75, 0.75, 0.75), (0.25, 0.25, 0.25), 256 / 224),
+    "vjepa2": Family("facebook/vjepa2-vitl-fpc16-256-ssv2", *IMAGENET, 292 / 256),
 }
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 # VideoMAE's biases in the published files, and in checkpoints of transformers before 5.23.
@@ -78,6 +80,10 @@ class Transformer(VideoModel):
         """All but the classifier: what is behind the encoder starts from its published weights where there are any."""
         names = {self.file_name(name): name for name in self.state_dict()}
         return {theirs: ours for theirs, ours in names.items() if not theirs.startswith("classifier.")}
+
+    def is_of_backbone(self, name: str) -> bool:
+        # Pretrained encoders come with or without V-JEPA 2's predictor, which classifying does not use.
+        return super().is_of_backbone(name) and ".predictor." not in name
 
 
 class Encoder(nn.Module):
@@ -133,29 +139,38 @@ def _input(spec: ModelSpec, config: Any) -> ModelInput:
     size = config.crop_size if config.model_type == "vjepa2" else config.image_size
     height, width = (size, size) if isinstance(size, int) else size
     num_frames = config.frames_per_clip if config.model_type == "vjepa2" else config.num_frames
-    mean, std = _published_scale(spec, config.model_type)
-    return ModelInput(height, width, False, num_frames, num_frames, mean, std)
+    family = _published_look(spec, config.model_type)
+    short = round(min(height, width) * family.resize_ratio)
+    return ModelInput(height, width, False, num_frames, num_frames, family.mean, family.std, resize_short=short)
 
 
-def _published_scale(spec: ModelSpec, model_type: str) -> tuple[Channels, Channels]:
-    """mean and std as a hub name's or folder's own preprocessing applies them, found by showing it black and white."""
+def _published_look(spec: ModelSpec, model_type: str) -> Family:
+    """The family, with what a hub name's or folder's own preprocessing says: mean and std, found by showing it black
+    and white, and sizes."""
     family = FAMILIES[model_type]
     if spec.backbone in FAMILIES and spec.weights != "default":
-        return family.mean, family.std
+        return family
     try:
         processor = _hub().AutoVideoProcessor.from_pretrained(_hub_name(spec), trust_remote_code=False)
     except (OSError, ValueError) as error:
         there = [file for file in PROCESSOR_FILES if os.path.exists(os.path.join(_hub_name(spec), file))]
         if there:
             raise UsageError(f"{_hub_name(spec)}/{there[0]} cannot be read ({error}); correct the file") from error
-        return family.mean, family.std  # published without one, as some are
+        return family  # published without one, as some are
     names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
     pixels = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     shown = processor.rescale_and_normalize(pixels, **{name: getattr(processor, name) for name in names})
     black, white = shown.double().flatten(1)
     std = 1 / (white - black)
     mean_r, mean_g, mean_b, std_r, std_g, std_b = (round(value, 6) for value in torch.cat([-black * std, std]).tolist())
-    return (mean_r, mean_g, mean_b), (std_r, std_g, std_b)
+    ratio = _resize_ratio(processor)
+    return Family(family.hub_name, (mean_r, mean_g, mean_b), (std_r, std_g, std_b), ratio)
+
+
+def _resize_ratio(processor: Any) -> float:
+    """Short side of the frames by that of the crop; 1 where they are squashed to the model's size, or not cut."""
+    short = processor.size.shortest_edge if processor.do_resize and processor.do_center_crop else None
+    return short / min(processor.crop_size.height, processor.crop_size.width) if short else 1.0
 
 
 def hub_state(spec: ModelSpec) -> tuple[dict[str, Tensor], str]:

@@ -25,10 +25,12 @@ from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 from vidpipe.training.checks import begin_run, check_fit, check_output, check_same_run, is_finished_run
 from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
+from vidpipe.training.geometry import as_begun, geometry_line, with_published_geometry
 from vidpipe.training.job import OnStep, TrainJob
 from vidpipe.training.placement import workers_and_resources
 from vidpipe.training.ranks import Ranks
 from vidpipe.training.run import read_history, run_training
+from vidpipe.training.sharing import sharing_line
 from vidpipe.training.tracking import check_trackers
 from vidpipe.transfer import check_writable, list_folder
 
@@ -51,14 +53,18 @@ def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
     with storage_errors(config.output):
         check_writable(config.output)
         check_output(config.output)
+        config = as_begun(config)
         if is_finished(config, clips):
             return
-    check_fit(config, clips, build_model(config.model, clips.labels))
+    model = build_model(config.model, clips.labels, allow_partial_weights=config.allow_partial_weights)
+    config = with_published_geometry(config, clips, model)
+    check_fit(config, clips, model)
     connect_ray()
     num_workers, resources = workers_and_resources(config, node_resources())
     # All that can fail is checked: only now is anything written, or an earlier run removed.
     with hold(config.output, "train"):
         if not is_finished(config, clips):  # as another run may have left it since
+            say(geometry_line(config, clips, model), *filter(None, [sharing_line(config, model, num_workers)]))
             train_and_report(config, clips, on_step, num_workers, resources, start_s)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from vidpipe.checkpoints import FACTS_FILE, FILES
 from vidpipe.config import TrainConfig
@@ -83,14 +84,21 @@ def own_curves(output: str) -> list[str]:
     return [name for name in names if CURVES_MARK.encode() in read_head(join(folder, name), CURVES_HEAD_BYTES)]
 
 
-def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
-    """Raise UsageError when the output holds a run with other settings."""
-    settings = run_settings(config, clips)
-    if SETTINGS_FILE not in file_names(config.output):
-        return
+def settings_before(config: TrainConfig) -> dict[str, Any] | None:
+    """The settings of the run that the output holds and that this one goes on with."""
+    if config.restart or SETTINGS_FILE not in file_names(config.output):
+        return None
     text = read_buffer(join(config.output, SETTINGS_FILE)).to_pybytes()
     with own_file(join(config.output, SETTINGS_FILE), "train again with --restart"):
-        before = json.loads(text)
+        before: dict[str, Any] = json.loads(text)
+    return before
+
+
+def check_same_run(config: TrainConfig, clips: LabelledClips) -> None:
+    """Raise UsageError when the output holds a run with other settings."""
+    settings, before = run_settings(config, clips), settings_before(config)
+    if before is None:
+        return
     other = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if other:
         changes = ", ".join(f"{name} {before.get(name)} then, {settings.get(name)} now" for name in other[:3])

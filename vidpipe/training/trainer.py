@@ -1,4 +1,5 @@
-"""The training loop of one rank. A step is the same on one rank and on many; a killed run goes on to the same end."""
+"""The training loop of one rank. A step is the same on one rank and on many, but for what `sharing` names; a killed run
+goes on to the same end."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Trainer:
         self.job, self.ranks, self.config = job, ranks, config
         self.precision = precision_of(config, ranks.device)
         torch.manual_seed(config.seed)
-        self.model = build_model(config.model, job.clips.labels).to(ranks.device)
+        model = build_model(config.model, job.clips.labels, allow_partial_weights=config.allow_partial_weights)
+        self.model = model.to(ranks.device)
         if config.sync_batch_norm:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.transform = ClipTransform(self.model.input, input_size(config, self.model), config.views, config.augment)

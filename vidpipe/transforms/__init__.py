@@ -65,7 +65,8 @@ class ClipTransform:
         elif self.augment.crop == "random" and scaled == self.size:
             raise UsageError(
                 f"crop random has nothing to choose: the frames come to {_text(scaled)}, the crop's own size; "
-                f"give --short-side, or --views.resize-short above {max(self.size)}, or --crop resized"
+                "preprocess again with a larger --size, or give --crop resized, or --views.resize-short or "
+                f"--short-side above {max(self.size)}"
             )
 
     def view(self, frames: torch.Tensor, crop_index: int = 0) -> torch.Tensor:
