@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "synthetic": {"errors", "storage", "transfer"},
     "training": {
         *("checkpoints", "clips", "config", "errors", "file_errors", "lease", "ledger", "metrics", "model_spec"),
-        *("models", "own_files", "parts", "plain_tables", "run_file", "spec", "storage", "transfer"),
+        *("models", "own_files", "parts", "plain_tables", "progress", "run_file", "spec", "storage", "transfer"),
         *("transform_spec", "transforms"),
     },
     "label_video": {
