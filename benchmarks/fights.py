@@ -32,7 +32,8 @@ from vidpipe.ledger import open_ledger
 from vidpipe.model_spec import ModelSpec
 from vidpipe.models import build_model
 from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
-from vidpipe.training.features import features_of, read_features, write_features
+from vidpipe.training.feature_files import read_features, write_features
+from vidpipe.training.features import features_of
 from vidpipe.training.job import TrainJob, precision_of
 from vidpipe.training.pace import Pace
 from vidpipe.training.ranks import Ranks
@@ -202,8 +203,8 @@ def trained(clips: LabelledClips, head: str, options: Options) -> Iterator[dict[
         best: dict[str, Any] = {"val_loss": np.inf}
         for epoch in range(options.epochs):
             trainer.state.epoch, trainer.state.step = epoch, 0
-            trainer.train_epoch(Pace(epoch, 0, job.config, job.num_steps_an_epoch, lambda *_: None))
-            val = evaluated(trainer, "val")["val"]
+            trainer.train_epoch(Pace(epoch, 0, job.config, job.num_steps_an_epoch, trainer.ranks, lambda *_: None))
+            val = evaluated(trainer, "val", lambda share: None)["val"]
             trainer.state.history.append({"monitor": {"loss": val["loss"], "top1": val["top1"]}})
             if val["loss"] < best["val_loss"]:
                 best = {"val_loss": val["loss"], "val_top1": val["top1"], "right": test_right(trainer)}

@@ -119,7 +119,7 @@ def vidpipe_epochs(run: Run, num_epochs: int) -> list[Speed]:
     speeds = []
     for epoch in range(num_epochs):
         trainer.state.epoch, trainer.state.step = epoch, 0
-        pace = Pace(epoch, 0, run.job.config, run.job.num_steps_an_epoch, lambda *_: None)
+        pace = Pace(epoch, 0, run.job.config, run.job.num_steps_an_epoch, run.ranks, lambda *_: None)
         with timed(run, run.job.num_steps_an_epoch) as speed:
             trainer.train_epoch(pace)
         speeds.append(speed(pace.figures()["data_wait_share"]))

@@ -66,8 +66,8 @@ ALLOWED: dict[str, set[str]] = {
     "synthetic": {"errors", "storage", "transfer"},
     "training": {
         *("answers", "checkpoints", "clips", "config", "errors", "file_errors", "lease", "ledger", "metrics"),
-        *("model_spec", "models", "own_files", "parts", "plain_tables", "run_file", "spec", "storage", "transfer"),
-        *("transform_spec", "transforms"),
+        *("model_spec", "models", "own_files", "parts", "plain_tables", "progress", "run_file", "spec", "storage"),
+        *("transfer", "transform_spec", "transforms"),
     },
     "label_video": {
         *("checkpoints", "clip_blocks", "clip_model", "delivery", "errors", "guard", "manifest", "metrics"),

@@ -10,13 +10,14 @@ import atexit
 import logging
 import os
 import re
+import secrets
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -24,7 +25,15 @@ from vidpipe.descendants import kill, processes_below
 from vidpipe.errors import FailureRateError, OutputInUseError, UsageError
 from vidpipe.flags import POSITIONAL, settings_from_flags
 from vidpipe.interrupts import EXIT_CODE, MESSAGE, ignore_interrupts, interruptible, watch_keyboard
-from vidpipe.plain_text import LogFormatter, forget_reader, holds_secret, say, say_traceback
+from vidpipe.plain_text import (
+    LogFormatter,
+    StderrHandler,
+    WithoutColors,
+    forget_reader,
+    holds_secret,
+    say,
+    say_traceback,
+)
 
 ANSWER_LIMIT_S = 20.0  # of a head that is being started
 LEAVE_LIMIT_S = 20.0  # for Ray's processes to end after Ctrl-C
@@ -33,6 +42,12 @@ LEAVE_LIMIT_S = 20.0  # for Ray's processes to end after Ctrl-C
 # (tests/e2e/test_cut_off.py). A process reads it when it loads Ray. More frequent pings are no way out: servers refuse
 # more than one in 5 minutes ("Too many pings").
 RAY_PATIENCE = {"RAY_grpc_client_keepalive_timeout_ms": "20000"}
+# Ray calls it an error, of each of its own pools of actors, that an argument of an actor lies in the object store.
+NO_ERROR = "has constructor arguments in the object store and max_restarts > 0"
+# What Abseil traces of a lock that a process has as it ends.
+TRACE = r"\[mutex\.cc : \d+\] RAW: (Lock (blocking|returning)|Unlock) 0x"
+# The driver shows no line of another process that matches; a process reads it when it loads Ray.
+RAY_SETTINGS = {**RAY_PATIENCE, "RAY_DEDUP_LOGS_SKIP_REGEX": f"{NO_ERROR}|{TRACE}"}
 
 _, *WITHOUT_PREFIX = get_args(tyro.conf.OmitArgPrefixes[int])
 
@@ -40,19 +55,21 @@ logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
 # Lines of Ray's that are no news to anybody: plans of datasets, bars that we draw ourselves, authentication being on, a
-# dashboard that is off.
+# dashboard that is off, a start on a busy machine.
 CHATTER = {
     "ray.data._internal.execution.streaming_executor": logging.WARNING,
     "ray.data._internal.progress": logging.ERROR,
     "ray._private.authentication.authentication_token_setup": logging.ERROR,
     "ray.train.v2._internal.execution.controller.placement_group_cleaner": logging.ERROR,
+    # A coordinator that has not started within 5 s is asked again; one that never does ends the run at its start limit.
+    "ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client": logging.ERROR,
 }
 
 
 def parse(config_class: type[Config]) -> Config:
     """The job's settings from its command line; a wrong one ends the process with status 2 and the way out."""
     watch_keyboard()
-    for name, value in RAY_PATIENCE.items():
+    for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         check_no_secrets(sys.argv[1:])
@@ -80,6 +97,9 @@ def check_no_secrets(arguments: list[str]) -> None:
 
 def run(stage: Callable[[Config], object], config: Config) -> NoReturn:
     """Run one stage and end the process with the exit code that says how it went."""
+    for name in ("stdout", "stderr"):
+        if not getattr(sys, name).isatty():
+            setattr(sys, name, WithoutColors(getattr(sys, name)))
     setup_logging()
     sys.excepthook = say_traceback
     try:
@@ -161,7 +181,7 @@ def setup_logging() -> None:
     """Log lines of vidpipe on stderr, the same on the driver and on every worker."""
     for name, level in CHATTER.items():
         logging.getLogger(name).setLevel(level)
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     ours = logging.getLogger("vidpipe")
     ours.handlers = [handler]
@@ -171,10 +191,14 @@ def setup_logging() -> None:
 
 def setup_worker() -> None:
     """What each worker process of Ray begins with; it exists because the driver has reached the storage."""
+    import ray
+
     from vidpipe.storage import be_patient
 
     setup_logging()
     be_patient()
+    # Ray Train asks for the state of its actors, and would look for a Ray on this machine: there may be several.
+    os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
 
 
 def connect_ray() -> None:
@@ -188,6 +212,31 @@ def connect_ray() -> None:
             include_dashboard=False,
             logging_level=logging.WARNING,
         )
+
+
+def take_no_error_for_one() -> None:
+    """Have Ray say `NO_ERROR` of this process now, unheard: it says so once per process, past Python's `sys.stderr`.
+
+    The actor that it is said of is bound to a node that is not there, so that none is ever started.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nowhere = NodeAffinitySchedulingStrategy(secrets.token_hex(28), soft=False)
+
+    class Nobody:
+        def __init__(self, argument: None) -> None: ...
+
+    actor_class: Any = ray.remote(num_cpus=0, max_restarts=1)(Nobody)
+    nobody, argument = actor_class.options(scheduling_strategy=nowhere), ray.put(None)
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as unheard:
+        os.dup2(unheard.fileno(), 2)
+        try:
+            nobody.remote(argument)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def check_address(address: str) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 HIDDEN = "REDACTED"
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 # user:password@ of an address; no bucket or host may hold an "@".
 _USER = re.compile(r"(?<=://)[^/?#\s'\"<>]*@")
@@ -91,6 +92,28 @@ def redacted(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [redacted(each) for each in value]
     return without_secrets(value) if isinstance(value, str) else value
+
+
+class WithoutColors:
+    """A stream that is no terminal: colors, which Ray gives to lines of its workers, are left out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(_COLOR.sub("", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class StderrHandler(logging.StreamHandler):
+    """Writes to what `sys.stderr` is at the time: while a bar is on the terminal, to the lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class LogFormatter(logging.Formatter):

@@ -16,7 +16,7 @@ import pytest
 from vidpipe.cli import check_no_secrets, parse, run, setup_logging
 from vidpipe.config import DoctorConfig, IndexConfig
 from vidpipe.errors import DecodeError, FailureRateError, UsageError
-from vidpipe.plain_text import printable, redacted, say, shown
+from vidpipe.plain_text import WithoutColors, printable, redacted, say, shown
 from vidpipe.run_file import write_run_file
 
 PACKAGE = Path(__file__).parents[2] / "vidpipe"
@@ -149,20 +149,22 @@ def test_an_error_that_ends_a_job_is_one_line_without_secrets(error, capsys, mon
     assert "https://REDACTED@host/\\x1b[2J is" in err
 
 
-def test_a_traceback_in_the_log_keeps_its_lines_and_no_secret():
+def test_a_traceback_in_the_log_keeps_its_lines_and_no_secret(capsys: pytest.CaptureFixture[str]):
     setup_logging()
-    (handler,) = logging.getLogger("vidpipe").handlers
-    stream = handler.stream
-    handler.stream = io.StringIO()
     try:
         raise RuntimeError("\x1b[2J" + "https://me:s3cr3t" + "@host/")
     except RuntimeError:
         logging.getLogger("vidpipe.test").exception("it broke")
-    text = handler.stream.getvalue()
-    handler.stream = stream
+    text = capsys.readouterr().err
     assert len(text.splitlines()) > 3
     assert "\x1b" not in text
     assert "https://REDACTED@host/" in text
+
+
+def test_colors_of_ray_do_not_reach_a_file():
+    file = io.StringIO()
+    print("\x1b[36m(RayTrainWorker pid=12)\x1b[0m it broke\x1b[32m [repeated 2x]\x1b[0m", file=WithoutColors(file))
+    assert file.getvalue() == "(RayTrainWorker pid=12) it broke [repeated 2x]\n"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from vidpipe.checkpoints import load_checkpoint
-from vidpipe.cli import connect_ray
+from vidpipe.cli import connect_ray, take_no_error_for_one
 from vidpipe.clip_blocks import BlockSettings, decoded_blocks, stored_blocks
 from vidpipe.clip_model import BlockModel
 from vidpipe.config import PredictConfig
@@ -168,6 +168,7 @@ def finish(
 def run_models(config: PredictConfig, source: Source, desk: Desk, work: Work) -> int:
     """Answer for all videos of the desk; returns how many models were at work."""
     connect_ray()
+    take_no_error_for_one()
     pools = cluster_pools(config)
     with desk:
         if source.stored is not None:

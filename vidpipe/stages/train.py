@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,13 +27,15 @@ from vidpipe.promised_gpu import gpus_are_cpus, promised_device
 from vidpipe.run_file import write_run_file
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 from vidpipe.training.checks import begin_run, check_fit, check_output, check_same_run, is_finished_run
-from vidpipe.training.clip_rows import ClipRows, LabelledClips, labelled_clips
+from vidpipe.training.clip_rows import LabelledClips, labelled_clips
 from vidpipe.training.geometry import as_begun, geometry_line, with_published_geometry
 from vidpipe.training.job import OnStep, TrainJob
 from vidpipe.training.placement import workers_and_resources
 from vidpipe.training.ranks import Ranks
-from vidpipe.training.run import read_history, run_training
+from vidpipe.training.run import run_training
 from vidpipe.training.sharing import sharing_line
+from vidpipe.training.story import Message, Post, Speaker, Story, tell_nobody
+from vidpipe.training.summary import run_facts, summary_lines
 from vidpipe.training.tracking import check_trackers
 from vidpipe.transfer import check_writable, list_folder
 
@@ -42,6 +47,7 @@ START_LIMIT_S = "600"
 TEST_SPLIT = "test"
 RAY_FOLDER_PREFIX = ".vidpipe-ray-"
 RAY_FOLDER = rf"{re.escape(RAY_FOLDER_PREFIX)}[0-9a-f]{{32}}"
+HEAR_EVERY_S, HEAR_LIMIT_S, HEAR_LAST_LIMIT_S = 0.5, 2.0, 20.0
 
 
 def train(config: TrainConfig, on_step: OnStep | None = None) -> None:
@@ -95,7 +101,7 @@ def train_and_report(
     versions = ["ray", "torch", "torchvision", "transformers", "pyarrow", "numpy"]
     write_run_file(config.output, "train", config, facts, seconds=seconds, versions=versions)
     ignore_interrupts()
-    print_summary(config, clips, facts, seconds)
+    say(*summary_lines(config, clips, facts, seconds))
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -122,10 +128,11 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
 
     low, high = num_workers
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_LIMIT_S)
+    post = start_post()
     fs, path = filesystem(job.config.output)
     storage = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
     trainer = ray.train.torch.TorchTrainer(
-        partial(train_on_worker, job),
+        partial(train_on_worker, job, post),
         torch_config=checked_gpus() if "GPU" in resources else None,
         scaling_config=ray.train.ScalingConfig(
             num_workers=low if low == high else (low, high),  # type: ignore[arg-type]
@@ -137,12 +144,14 @@ def run_workers(job: TrainJob, num_workers: tuple[int, int], resources: dict[str
             storage_path=path,
             storage_filesystem=storage,
             failure_config=ray.train.FailureConfig(max_failures=job.config.max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
             callbacks=[mistakes_end_the_run()],
         ),
     )
     each = ", ".join(f"{number:g} {name}" for name, number in resources.items())
     logger.info("%s, each with %s", f"{high} workers" if low == high else f"{low} to {high} workers", each)
-    fit(trainer)
+    with listening(post):
+        fit(trainer)
     remove_folders_of_ray(job.config.output)
 
 
@@ -207,72 +216,68 @@ def fit(trainer: Any) -> None:
         raise
 
 
-def train_on_worker(job: TrainJob) -> None:
+def start_post() -> Any:
+    """Start the actor through which the workers tell the driver how far they are, on the driver's node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor_class: Any = ray.remote(num_cpus=0)(Post)
+    return actor_class.options(scheduling_strategy=here).remote()
+
+
+@contextmanager
+def listening(post: Any) -> Iterator[None]:
+    """Show what the workers say, and all of it before this ends: the summary, or an error, comes after it."""
+    import ray
+
+    is_over = threading.Event()
+
+    def hear(limit_s: float) -> None:
+        with suppress(ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):  # a run is more than its story
+            story.hear(ray.get(post.after.remote(story.num_heard), timeout=limit_s))
+
+    def listen() -> None:
+        while not is_over.wait(HEAR_EVERY_S):
+            hear(HEAR_LIMIT_S)
+
+    with Story() as story:
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        limit_s = HEAR_LIMIT_S
+        try:
+            yield
+            limit_s = HEAR_LAST_LIMIT_S
+        finally:
+            is_over.set()
+            listener.join()
+            hear(limit_s)
+
+
+def train_on_worker(job: TrainJob, post: Any) -> None:
     """What each worker of Ray Train runs."""
+    import ray
     import ray.train
     import ray.train.torch
     import torch
 
     context = ray.train.get_context()
+    sent: list[Any] = []
+
+    def send(message: Message) -> None:
+        sent[:] = [post.put.remote(message)]
+
+    speaker = Speaker(send, is_first=context.get_world_rank() == 0)
+    logging.getLogger("vidpipe").handlers = [speaker]
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train shows INFO of every library
     device = ray.train.torch.get_device()
     if device.type == "cuda" and promised_device() == "cpu":
         device = torch.device("cpu")  # in a test of ours
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    run_training(job, Ranks(context.get_world_rank(), context.get_world_size(), device))
-
-
-def run_facts(config: TrainConfig, clips: LabelledClips, resources: dict[str, float]) -> dict[str, Any]:
-    """For run.json: what went in, what came out, and how fast."""
-    history = read_history(config.output)
-    epochs = history["epochs"]
-    seconds = sum(entry["seconds"] for entry in epochs)
-    return {
-        "splits": {name: split_counts(rows) for name, rows in clips.splits.items()},
-        "labels": list(clips.labels),
-        "epochs": len(epochs),
-        "best_epoch": history.get("best_epoch"),
-        "metrics": history.get("metrics", {}),
-        "checkpoint_id": history.get("checkpoint_id"),
-        "worker_resources": resources,
-        "clips_per_s": _mean(epochs, "clips_per_s", seconds),
-        "data_wait_share": _mean(epochs, "data_wait_share", seconds),
-    }
-
-
-def _mean(epochs: list[dict[str, Any]], name: str, seconds: float) -> float | None:
-    """The mean over the time of the epochs."""
-    return round(sum(entry[name] * entry["seconds"] for entry in epochs) / seconds, 4) if epochs else None
-
-
-def split_counts(rows: ClipRows) -> dict[str, int]:
-    return {"clips": len(rows), "videos": rows.num_videos, "failed_videos": len(rows.failed)}
-
-
-def print_summary(config: TrainConfig, clips: LabelledClips, facts: dict[str, Any], seconds: float) -> None:
-    """The lines that end a run."""
-    counts = ", ".join(
-        f"{name} {one['videos']} videos ({one['clips']} clips, {one['failed_videos']} failed)"
-        for name, one in facts["splits"].items()
-    )
-    say(f"clips      {counts}; {len(clips.labels)} labels")
-    for split, metrics in facts["metrics"].items():
-        say(f"{split:<10} {metrics_line(metrics)}")
-    if not facts["metrics"]:
-        say(f"stopped    after {config.max_steps} steps, before the end of an epoch")
-    else:
-        say(f"best       epoch {facts['best_epoch']} of {facts['epochs']}, by {config.best_by} on {config.val_split}")
-        say(f"time       {seconds:.1f} s, {facts['clips_per_s']:.1f} clips/s, "
-            f"{100 * facts['data_wait_share']:.0f} % waiting for data")  # fmt: skip
-    say(f"output     {config.output}: best/ and last/ (checkpoints), history.json, tensorboard/, run.json")
-
-
-def metrics_line(metrics: dict[str, Any]) -> str:
-    """The numbers with their protocol."""
-    low, high = metrics["top1_ci"]
-    return (
-        f"top-1 {100 * metrics['top1']:.1f} % (95 % CI {100 * low:.1f} to {100 * high:.1f}), "
-        f"top-5 {100 * metrics['top5']:.1f} %, mean class {100 * metrics['mean_class_accuracy']:.1f} %; "
-        f"{metrics['protocol']['text']}; {metrics['num_videos']} videos, {metrics['num_failed']} failed count as wrong"
-    )
+    tell = speaker.tell if context.get_world_rank() == 0 else tell_nobody
+    try:
+        run_training(job, Ranks(context.get_world_rank(), context.get_world_size(), device, tell))
+    finally:
+        ray.wait(sent, timeout=HEAR_LAST_LIMIT_S)  # the last message; those before came before it

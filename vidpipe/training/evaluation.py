@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,30 @@ class SplitLogits:
 
 
 @torch.inference_mode()
+def batch_logits(
+    model: nn.Module,
+    batches: list[np.ndarray],
+    reader: Reader,
+    views: MakeViews,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of each batch (B,), and what the model makes of their views: (B, crops, K) float32.
+
+    `views` makes model inputs of a batch as it was read, one for each crop.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for wanted, frames in Batches(reader, batches):
+            on_device = frames.to(device, non_blocking=True)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits = torch.stack([model(view).float() for view in views(on_device)], dim=1)
+            yield wanted, logits.cpu().numpy()
+    finally:
+        model.train(was_training)
+
+
 def split_logits(
     model: nn.Module,
     rows: ClipRows,
@@ -45,20 +69,17 @@ def split_logits(
     *,
     batch_size: int,
     precision: torch.dtype,
+    on_share: Callable[[float], None],
 ) -> SplitLogits | None:
-    """Logits of all views of a split's clips, on the first rank; None on the others.
+    """Logits of all views of a split's clips, on the first rank; None on the others. `on_share` hears how much is done.
 
-    `views` makes model inputs of a batch as it was read, one for each crop.
+    See `batch_logits`.
     """
-    was_training = model.training
-    model.eval()
+    batches = evaluation_batches(len(rows), batch_size, ranks.rank, ranks.num_ranks)
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    for wanted, frames in Batches(reader, evaluation_batches(len(rows), batch_size, ranks.rank, ranks.num_ranks)):
-        on_device = frames.to(ranks.device, non_blocking=True)
-        with torch.autocast(ranks.device.type, precision, enabled=precision != torch.float32):
-            logits = torch.stack([model(view).float() for view in views(on_device)], dim=1)  # (B, crops, K)
-        found.append((np.repeat(wanted, logits.shape[1]), logits.flatten(0, 1).cpu().numpy()))
-    model.train(was_training)
+    for wanted, logits in batch_logits(model, batches, reader, views, ranks.device, precision):
+        found.append((np.repeat(wanted, logits.shape[1]), logits.reshape(-1, logits.shape[2])))
+        on_share(len(found) / len(batches))
     gathered = [batch for of_rank in ranks.gather(found) for batch in of_rank]
     if not ranks.is_first:
         return None

@@ -1,36 +1,31 @@
-"""Features of a frozen backbone: each frame goes through it once, and what comes out is kept as Parquet.
+"""Features of a frozen backbone: each frame goes through it once, and what comes out is kept.
 
-OUT/features/SPLIT-KEY.parquet has a row a clip: video_id, clip_index, features (float32, flat), and the shape of a row
-in its metadata. The key names the clips, the backbone's weights and the input, so that other settings find nothing.
+OUT/features/SPLIT-KEY.parquet has one row per clip (`feature_files`). The key names the clips, the backbone's weights
+and the input, so that other settings find nothing. A killed run goes on from the pieces that it left.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from vidpipe.file_errors import own_file
 from vidpipe.models import VideoModel
-from vidpipe.plain_tables import read_parquet
 from vidpipe.training.batches import FeatureReader, FrameReader
 from vidpipe.training.clip_rows import ClipRows
-from vidpipe.training.evaluation import MakeViews, split_logits
+from vidpipe.training.evaluation import MakeViews, batch_logits
+from vidpipe.training.feature_files import Pieces, are_kept, read_features, write_features
+from vidpipe.training.order import evaluation_batches, share_out
 from vidpipe.training.ranks import Ranks
-from vidpipe.transfer import file_names, join, put_bytes, read_buffer
+from vidpipe.training.story import Place
+from vidpipe.transfer import join
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "features"
-WAY_OUT = "remove it, and it is computed again"
-SHAPE_KEY = b"vidpipe.shape"
 
 
 class FeaturesOf(nn.Module):
@@ -71,45 +66,41 @@ def features_of(
     precision: torch.dtype, cache_bytes: int,
 ) -> FeatureReader:  # fmt: skip
     """The features of a split on every rank: read when an earlier run kept them, computed by all ranks otherwise."""
-    url = join(output, FOLDER, f"{name}.parquet")
+    folder = join(output, FOLDER)
+    url, pieces = join(folder, f"{name}.parquet"), Pieces(folder, name, rows)
     if ranks.from_first(ranks.is_first and not are_kept(url, rows)):
+        is_done = ranks.from_first(pieces.is_done() if ranks.is_first else None)
         reader = FrameReader(rows, cache_bytes, pin_memory=ranks.device.type == "cuda")
-        backbone = FeaturesOf(model)
-        found = split_logits(backbone, rows, reader, views, ranks, batch_size=batch_size, precision=precision)
-        if found is not None:
-            write_features(url, rows, found.logits, backbone.shape)
-            logger.info("%d clips went through the frozen backbone once: %s", len(rows), url)
+        missing = [batch for batch in evaluation_batches(len(rows), batch_size, 0, 1) if not is_done[batch].all()]
+        compute(FeaturesOf(model), missing, reader, views, ranks, pieces, num_clips=len(rows), precision=precision)
+        ranks.gather(None)  # the first waits for all
+        if ranks.is_first:
+            write_features(url, rows, *pieces.read())
+            num_kept = len(rows) - sum(map(len, missing))
+            earlier = f", {num_kept} of them in an earlier run" if num_kept else ""
+            logger.info("%d clips went through the frozen backbone once%s: %s", len(rows), earlier, url)
         ranks.from_first(None)  # the others wait until the file is there
+    if ranks.is_first:
+        pieces.remove()
     return FeatureReader(read_features(url, rows))
 
 
-def are_kept(url: str, rows: ClipRows) -> bool:
-    """Whether the file is there and has just these rows: parts that were rewritten come in another order."""
-    folder, _, name = url.rpartition("/")
-    if name not in file_names(folder):
-        return False
-    data = read_buffer(url)
-    with own_file(url, WAY_OUT):
-        table = read_parquet(data, ["video_id", "clip_index"])
-    clip_index = table["clip_index"].to_numpy()
-    return table["video_id"].to_pylist() == rows.video_ids.tolist() and np.array_equal(clip_index, rows.clip_index)
+def compute(
+    backbone: FeaturesOf, missing: list[np.ndarray], reader: FrameReader, views: MakeViews, ranks: Ranks,
+    pieces: Pieces, *, num_clips: int, precision: torch.dtype,
+) -> None:  # fmt: skip
+    """Write this rank's share of the missing features as pieces; the first rank tells how far all are."""
+    share = share_out(missing, ranks.rank, ranks.num_ranks)
+    num_missing = sum(map(len, missing))
 
+    def tell(num_batches: int) -> None:
+        num_done = num_clips - num_missing + num_missing * num_batches // max(len(share), 1)
+        split = pieces.name.partition("-")[0]
+        ranks.tell(Place(pieces.name, num_done, num_clips, "clips", f"{split} through the frozen backbone"))
 
-def write_features(url: str, rows: ClipRows, features: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Keep features (N, prod(shape)) float32, a row for each row of the split."""
-    values = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
-    table = pa.table({"video_id": rows.video_ids.tolist(), "clip_index": rows.clip_index, "features": values})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({SHAPE_KEY: json.dumps(shape)}), sink, compression="zstd")
-    put_bytes(sink.getvalue().to_pybytes(), url)
-
-
-def read_features(url: str, rows: ClipRows) -> torch.Tensor:
-    """Features of the rows of a split, (N, *shape) float32."""
-    data = read_buffer(url)
-    with own_file(url, WAY_OUT):
-        table = read_parquet(data)
-    shape = json.loads(table.schema.metadata[SHAPE_KEY])
-    flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    assert len(flat) == len(rows) * math.prod(shape)
-    return torch.from_numpy(flat.reshape(len(rows), *shape).copy())
+    tell(0)
+    batches = batch_logits(backbone, share, reader, views, ranks.device, precision)
+    for number, (wanted, features) in enumerate(batches, start=1):
+        pieces.add(wanted, features[:, 0], backbone.shape)
+        tell(number)
+    pieces.write()

@@ -47,5 +47,10 @@ def share_of(rank: int, num_ranks: int, batch_size: int) -> slice:
 def evaluation_batches(num_rows: int, batch_size: int, rank: int, num_ranks: int) -> list[np.ndarray]:
     """A rank's batches of an evaluation: all rows once over all ranks, and the same batches for any number of ranks."""
     batches = [np.arange(first, min(first + batch_size, num_rows)) for first in range(0, num_rows, batch_size)]
-    first, last = (-(-len(batches) * number // num_ranks) for number in (rank, rank + 1))  # the first has most
+    return share_out(batches, rank, num_ranks)
+
+
+def share_out(batches: list[np.ndarray], rank: int, num_ranks: int) -> list[np.ndarray]:
+    """A rank's batches: neighbours, and the first rank has most."""
+    first, last = (-(-len(batches) * number // num_ranks) for number in (rank, rank + 1))
     return batches[first:last]

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from vidpipe.training.story import Tell, tell_nobody
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -17,6 +19,8 @@ class Ranks:
     rank: int
     num_ranks: int
     device: torch.device
+    tell: Tell = tell_nobody
+    """How the first rank tells the driver how far it is."""
 
     @property
     def is_first(self) -> bool:

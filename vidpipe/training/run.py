@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
@@ -23,6 +24,7 @@ from vidpipe.training.optimization import plateau_epochs
 from vidpipe.training.pace import Pace
 from vidpipe.training.ranks import Ranks
 from vidpipe.training.saved_state import load_state, newest_state
+from vidpipe.training.story import Place
 from vidpipe.training.tracking import Tracker, make_trackers
 from vidpipe.training.trainer import Trainer
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer
@@ -83,14 +85,16 @@ def run_epoch(trainer: Trainer, trackers: list[Tracker]) -> bool:
             tracker.add(step, {f"train/{name}": value for name, value in figures.items()})
 
     num_steps = trainer.job.num_steps_an_epoch
-    pace = Pace(state.epoch, state.step, config, num_steps, report)
+    pace = Pace(state.epoch, state.step, config, num_steps, ranks, report)
     trainer.train_epoch(pace)
     if state.step < num_steps:
         return False
     entry = {"epoch": state.epoch + 1, "train_loss": state.loss_sum / num_steps, **pace.finished()}
     entry["learning_rate"] = trainer.optimizer.param_groups[0]["lr"]
     ranks.share_buffers(trainer.evaluated)
-    found = evaluated(trainer, config.val_split)
+    found = evaluated(
+        trainer, config.val_split, lambda share: pace.tell(f", {100 * share:.0f} % of {config.val_split} evaluated")
+    )
     if ranks.is_first:
         entry |= found | {"monitor": {name: found[config.val_split][name] for name in ("loss", "top1")}}
     entry = ranks.from_first(entry)
@@ -134,8 +138,10 @@ def write_checkpoints(trainer: Trainer, last: dict[str, torch.Tensor]) -> None:
         trainer.best_written = best["epoch"]
 
 
-def evaluated(trainer: Trainer, split: str, temperature: float | None = None) -> dict[str, Any]:
-    """Metrics of a split, under its name; nothing on ranks other than the first.
+def evaluated(
+    trainer: Trainer, split: str, on_share: Callable[[float], None], temperature: float | None = None
+) -> dict[str, Any]:
+    """Metrics of a split, under its name; nothing on ranks other than the first. `on_share` hears how much is done.
 
     Without a `temperature`, the one is fitted that makes the scores of this split probabilities.
     """
@@ -143,6 +149,7 @@ def evaluated(trainer: Trainer, split: str, temperature: float | None = None) ->
     found = split_logits(
         source.part_of(trainer.evaluated), rows, source.readers[split], source.views, trainer.ranks,
         batch_size=config.micro_batch_size or config.batch_size, precision=trainer.precision,
+        on_share=on_share,
     )  # fmt: skip
     if found is None:
         return {}
@@ -163,7 +170,14 @@ def finish(trainer: Trainer) -> None:
     trainer.evaluated.load_state_dict(state.best)
     metrics = {config.val_split: best[config.val_split]}
     if TEST_SPLIT in trainer.job.clips.splits:
-        metrics |= evaluated(trainer, TEST_SPLIT, best[config.val_split]["temperature"])
+        num_clips = len(trainer.job.clips.splits[TEST_SPLIT])
+
+        def tell(share: float) -> None:
+            trainer.ranks.tell(
+                Place(TEST_SPLIT, round(share * num_clips), num_clips, "clips", "evaluating the test split")
+            )
+
+        metrics |= evaluated(trainer, TEST_SPLIT, tell, best[config.val_split]["temperature"])
     if trainer.ranks.is_first:
         checkpoint_id = write_checkpoint(trainer, "best", state.best, metrics)
         write_history(trainer, {"best_epoch": best["epoch"], "metrics": metrics, "checkpoint_id": checkpoint_id})
