@@ -40,16 +40,17 @@ ALLOWED: dict[str, set[str]] = {
     "own_files": {"errors", "file_errors", "storage", "transfer"},
     "manifest": {"config", "errors", "file_errors", "listing", "plain_tables", "plain_text", "storage", "transfer"},
     "decode": {"errors", "sampling", "spec"},
-    "child": {"decode", "errors", "sampling", "spec"},
+    "child": {"decode", "errors", "sampling", "spec", "video_facts"},
+    "video_facts": set(),
     "guard": {"errors", "ranges", "spec"},
     "parts": {"file_errors", "guard", "own_files", "spec", "transfer"},
     "journal": {"errors", "file_errors", "storage", "transfer"},
     "lease": {"errors", "file_errors", "storage", "transfer"},
-    "ledger": {"errors", "file_errors", "journal", "lease", "own_files", "parts", "spec", "transfer"},
+    "ledger": {"errors", "file_errors", "journal", "lease", "own_files", "parts", "spec", "transfer", "video_facts"},
     "predictions": {
         *("checkpoint_facts", "checkpoints", "clip_blocks", "clip_model", "config", "errors", "file_errors"),
         *("journal", "label_video", "lease", "ledger", "manifest", "metrics", "own_files", "plain_tables"),
-        *("progress", "run_file", "spec", "storage", "transfer", "transform_spec"),
+        *("progress", "run_file", "sampling", "spec", "storage", "transfer", "transform_spec", "video_facts"),
     },
     "receipt_desk": {"ledger", "progress", "run_file"},
     "parcels": set(),
@@ -59,18 +60,20 @@ ALLOWED: dict[str, set[str]] = {
     "clips": {"ledger", "parts", "plain_tables", "spec", "storage", "transfer"},
     "delivery": {"errors", "guard", "lease", "ranges", "spec", "transfer"},
     "make_parts": {"delivery", "guard", "parts", "plain_tables", "spec", "storage", "transfer"},
-    "clip_blocks": {"clips", "delivery", "guard", "parts", "plain_tables", "spec", "storage", "transfer"},
+    "clip_blocks": {
+        *("clips", "delivery", "guard", "parts", "plain_tables", "spec", "storage", "transfer", "video_facts"),
+    },
     "clip_model": {"checkpoints", "clip_blocks", "models", "promised_gpu", "spec", "transform_spec", "transforms"},
     "contact_sheet": {"clips", "ledger", "parts", "plain_tables", "storage", "transfer"},
     "run_file": {"errors", "plain_text", "transfer"},
     "synthetic": {"errors", "storage", "transfer"},
     "training": {
         *("answers", "checkpoints", "clips", "config", "errors", "file_errors", "lease", "ledger", "metrics"),
-        *("model_spec", "models", "own_files", "parts", "plain_tables", "progress", "run_file", "spec", "storage"),
-        *("transfer", "transform_spec", "transforms"),
+        *("model_spec", "models", "own_files", "parts", "plain_tables", "progress", "run_file", "sampling", "spec"),
+        *("storage", "transfer", "transform_spec", "transforms"),
     },
     "label_video": {
-        *("checkpoints", "clip_blocks", "clip_model", "delivery", "errors", "guard", "manifest", "metrics"),
+        *("checkpoints", "clip_blocks", "clip_model", "delivery", "errors", "guard", "manifest", "metrics", "sampling"),
         *("storage", "transfer"),
     },
     "answers": {"errors", "metrics"},
@@ -84,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "flags": set(),
 }
 # Settings and flags: read by --help, so without the heavy libraries.
-SETTINGS = ("spec", "model_spec", "transform_spec", "cli", "flags")
+SETTINGS = ("spec", "model_spec", "transform_spec", "video_facts", "cli", "flags")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -31,6 +31,8 @@ class CheckpointFacts:
     """How the clips were looked at when the metrics were measured."""
     size: tuple[int, int]
     """Height and width that the model was shown."""
+    clip_span_s: float | None = None
+    """Seconds that a training clip spanned (median); None of checkpoints of earlier releases."""
     temperature: float = 1.0
     """Logits are divided by it before the softmax, so that scores are calibrated."""
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -87,8 +89,9 @@ def facts_from_json(text: bytes, url: str) -> tuple[CheckpointFacts, ModelInput,
         if written != FORMAT:
             raise UsageError(f"format {written} is not {FORMAT}")
         model_input = ModelInput(**{**seen, "mean": tuple(seen["mean"]), "std": tuple(seen["std"])})
-        for name, kind in (("model", ModelSpec), ("clip", ClipSpec), ("views", ViewSpec)):
+        for name, kind in (("model", ModelSpec), ("views", ViewSpec)):
             content[name] = kind(**content[name])
+        content["clip"] = ClipSpec.from_stored(content["clip"])
         facts = CheckpointFacts(**content)
     except (UsageError, TypeError, KeyError, AttributeError) as error:  # other fields, or values of another kind
         raise UsageError(f"{url} is not a checkpoint.json of this version of vidpipe ({error}); {way_out}") from error
@@ -104,5 +107,6 @@ def checkpoint_id(facts: CheckpointFacts, sha256: dict[str, str]) -> str:
     """16 hex digits that are equal for checkpoints that give equal answers."""
     names = ("model", "labels", "clip", "views", "size", "temperature")
     content = {name: value for name, value in asdict(facts).items() if name in names}
+    content["clip"] = facts.clip.without_earlier_rules
     text = json.dumps({**content, "sha256": sha256}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -10,7 +10,7 @@ Nothing but JSON and pixels comes back, so that a decoder taken over by a hostil
     <- {"kind": "clip", "clip_index", "start_s", "end_s", "frame_pts_s", "num_repeated", "max_shift_s",
         "sizes"}, bytes
     <- {"kind": "restart"}                      the clips so far are void, they come again
-    <- {"kind": "done", "codec", "width", …}    or {"kind": "failed", "code", "error"}
+    <- {"kind": "done", "facts", "decode_s"}    or {"kind": "failed", "code", "error", "decode_s"}
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from vidpipe.decode.pyav import PyavVideo
 from vidpipe.errors import DecodeError
 from vidpipe.sampling import ClipPlan, plan_clips, video_duration_s
 from vidpipe.spec import ClipSpec
+from vidpipe.video_facts import VIDEO_FACT_NAMES
 
 PR_SET_PDEATHSIG = 1
 LARGE_BYTES = 16 << 20  # of a local file; as of an object, see `vidpipe.ranges`
@@ -87,6 +88,7 @@ def serve(parent: Parent, request: dict[str, Any]) -> None:
     spec = ClipSpec(**request["spec"])
     forget_memory_peak()
     start_s = time.process_time()
+    answer: dict[str, Any]
     try:
         facts = deliver(parent, request, spec)
     except DecodeError as error:
@@ -98,7 +100,7 @@ def serve(parent: Parent, request: dict[str, Any]) -> None:
     except Exception as error:  # noqa: BLE001 - the boundary: one odd video never stops the others
         answer = {"kind": "failed", "code": "crash", "error": f"{type(error).__name__}: {error}"}
     else:
-        answer = {"kind": "done", **facts}
+        answer = {"kind": "done", "facts": facts}
     parent.send({**answer, "decode_s": time.process_time() - start_s})
 
 
@@ -149,14 +151,17 @@ def send_clips(parent: Parent, video: Video, spec: ClipSpec, video_id: str) -> d
             "sizes": sizes,
         }
         parent.send(header, payload)
-    return {
+    facts = {
         "codec": video.codec,
         "width": video.width,
         "height": video.height,
         "duration_s": video_duration_s(video.times_s),
         "num_clips": len(plans),
         "num_damaged": video.num_damaged,
+        "max_shift_s": max(plan.max_shift_s for plan in plans),
     }
+    assert facts.keys() == set(VIDEO_FACT_NAMES)
+    return facts
 
 
 def assemble_clips(video: Video, plans: list[ClipPlan], spec: ClipSpec) -> Iterator[tuple[ClipPlan, np.ndarray]]:

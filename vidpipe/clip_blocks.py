@@ -28,6 +28,7 @@ from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
 from vidpipe.transfer import join
+from vidpipe.video_facts import VIDEO_FACT_NAMES
 
 CLOSING_INDEX = -1
 BLOCK_EVERY_S = 60.0
@@ -110,8 +111,7 @@ def stored_blocks(videos: pa.Table, settings: BlockSettings, clips: str) -> Iter
 
 def stored_receipt(status: dict[str, Any]) -> dict[str, Any]:
     """What a prediction row takes over from a status row of preprocess: decoding was paid for then."""
-    names = ("status", "error_code", "error", "num_clips", "codec", "width", "height", "duration_s")
-    return {name: status[name] for name in names}
+    return {name: status[name] for name in ("status", "error_code", "error", *VIDEO_FACT_NAMES)}
 
 
 def frames_of(clip: Clip, spec: ClipSpec) -> np.ndarray:

@@ -47,7 +47,7 @@ class Delivery:
             try:
                 for event in self._decode(file):
                     if isinstance(event, VideoFacts):
-                        self.receipt |= {"status": "ok", **facts_columns(event)}
+                        self.receipt |= {"status": "ok", **event.facts, "decode_s": event.decode_s}
                     else:
                         yield event
             finally:
@@ -73,11 +73,6 @@ def deliveries(videos: list[dict[str, Any]], guard: Guard, folder: Path) -> Iter
         following = next(fetched, None)
         yield Delivery(before, following, guard)
         before = following
-
-
-def facts_columns(facts: VideoFacts) -> dict[str, Any]:
-    names = ("codec", "width", "height", "duration_s", "num_clips", "num_damaged", "decode_s")
-    return {name: getattr(facts, name) for name in names}
 
 
 def _ready(fetched: Fetched | None) -> Asked | None:

@@ -61,12 +61,8 @@ class Restart:
 class VideoFacts:
     """The end of a video that was delivered whole."""
 
-    codec: str
-    width: int
-    height: int
-    duration_s: float
-    num_clips: int
-    num_damaged: int | None
+    facts: dict[str, Any]
+    """A value, perhaps null, for each of `VIDEO_FACTS`."""
     decode_s: float
 
 

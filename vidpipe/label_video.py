@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from vidpipe.errors import DecodeError
 from vidpipe.guard import Clip, Guard, Restart, VideoFacts
 from vidpipe.manifest import video_id
 from vidpipe.metrics import join_views, views_of
+from vidpipe.sampling import clip_weights
 from vidpipe.storage import MISSING, absolute_url, file_info
 from vidpipe.transfer import check_version, fetch_video, video_errors
 
@@ -38,18 +40,25 @@ class VideoAnswer:
     """Probabilities at the checkpoint's temperature, joined over the views; they sum to 1."""
     num_clips: int
     num_crops: int
+    facts: dict[str, Any]
+    """What the status row of preprocess says of the video: `VIDEO_FACTS`."""
 
 
 def label_video(url: str, checkpoint: Checkpoint, guard: Guard, precision: Precision = "fp32") -> VideoAnswer:
     """Raises DecodeError; `guard` decodes with the checkpoint's own ClipSpec."""
     facts = checkpoint.facts
     assert guard.spec == facts.clip
-    logits = view_logits(checkpoint, delivered(url, guard), precision)
-    num_clips, num_crops, _ = logits.shape
-    scores = join_views(views_of([url], [logits]), facts.views.join, facts.temperature)[1][0]
+    viewed = view_clips(checkpoint, delivered(url, guard), precision)
+    num_clips, num_crops, _ = viewed.logits.shape
+    views = views_of([url], [viewed.logits], [viewed.weights])
+    scores = join_views(views, facts.views.join, facts.temperature)[1][0]
     order = np.argsort(-scores, kind="stable")
     return VideoAnswer(
-        tuple(facts.labels[index] for index in order), tuple(scores[order].tolist()), num_clips, num_crops
+        labels=tuple(facts.labels[index] for index in order),
+        scores=tuple(scores[order].tolist()),
+        num_clips=num_clips,
+        num_crops=num_crops,
+        facts=viewed.facts,
     )
 
 
@@ -67,22 +76,40 @@ def delivered(url: str, guard: Guard) -> Iterator[Clip | Restart | VideoFacts]:
             check_version(url, info.version)
 
 
-def view_logits(
+@dataclass(frozen=True, eq=False)
+class ViewedClips:
+    """What the model said of the clips of a video that was delivered whole."""
+
+    logits: np.ndarray
+    """(clips, crops, labels) float32."""
+    weights: np.ndarray
+    """(clips,) how much each counts for the video."""
+    facts: dict[str, Any]
+    """`VIDEO_FACTS`."""
+
+
+def view_clips(
     checkpoint: Checkpoint, events: Iterable[Clip | Restart | VideoFacts], precision: Precision = "fp32"
-) -> np.ndarray:
-    """Logits (clips, crops, labels) float32 of a video's clips, `BATCH_CLIPS` at a time."""
+) -> ViewedClips:
+    """Show a video's clips to the model, `BATCH_CLIPS` at a time."""
     model, spec = ClipModel(checkpoint, precision=precision), checkpoint.facts.clip
     found: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
+    spans_s: list[tuple[float, float]] = []
+    facts: dict[str, Any] = {}
     for event in events:
         if isinstance(event, Restart):
-            found.clear()
-            waiting.clear()
+            for of_attempt in (found, waiting, spans_s):
+                of_attempt.clear()
         elif isinstance(event, Clip):
             waiting.append(frames_of(event, spec))
+            spans_s.append((event.start_s, event.end_s))
             if len(waiting) == BATCH_CLIPS:
                 found.append(model(np.stack(waiting)).logits)
                 waiting.clear()
+        else:
+            facts = event.facts
     if waiting:
         found.append(model(np.stack(waiting)).logits)
-    return np.concatenate(found)
+    starts_s, ends_s = np.array(spans_s).T
+    return ViewedClips(np.concatenate(found), clip_weights(starts_s, ends_s, spec), facts)

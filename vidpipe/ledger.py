@@ -24,6 +24,7 @@ from vidpipe.own_files import CONTENT_NAME, SortedFiles, others_in, sort_files
 from vidpipe.parts import METADATA_KEY, RECEIPTS_KEY, part_receipts, spec_of
 from vidpipe.spec import ClipSpec
 from vidpipe.transfer import join, remove_files
+from vidpipe.video_facts import VIDEO_FACTS
 
 STATUS_COLUMNS = {
     "video_id": pa.string(),
@@ -33,16 +34,11 @@ STATUS_COLUMNS = {
     "stage": pa.string(),
     "error_code": pa.string(),
     "error": pa.string(),
-    "num_clips": pa.int64(),
-    "num_damaged": pa.int64(),
+    **{name: pa.type_for_alias(kind) for name, kind in VIDEO_FACTS},
     "part": pa.string(),
     "decode_s": pa.float64(),
     "bytes_read": pa.int64(),
     "num_requests": pa.int64(),
-    "duration_s": pa.float64(),
-    "width": pa.int32(),
-    "height": pa.int32(),
-    "codec": pa.string(),
     "label": pa.string(),
     "split": pa.string(),
     "group": pa.string(),
@@ -204,6 +200,12 @@ def _settings_in(url: str) -> ClipSpec:
     schema = read_schema(url)
     with own_file(url, WAY_OUT, NO_FACTS):
         return spec_of(schema)
+
+
+def settings_of(output: str, spec: ClipSpec) -> ClipSpec:
+    """`spec` for this output: rules that were not asked for are those of the clips that it holds."""
+    names = table_files(join(output, "status"))
+    return spec.following(_settings_in(join(output, "status", names[-1]))) if names else spec
 
 
 def check_file_names(names: pa.ChunkedArray, source: str) -> None:

@@ -61,7 +61,7 @@ def clips_schema(spec: ClipSpec, decoder_versions: dict[str, str]) -> pa.Schema:
 
 def spec_of(schema: pa.Schema) -> ClipSpec:
     """The settings that a clips or status file was made with."""
-    return ClipSpec(**json.loads(schema.metadata[METADATA_KEY])["clip_spec"])
+    return ClipSpec.from_stored(json.loads(schema.metadata[METADATA_KEY])["clip_spec"])
 
 
 def own_part(url: str) -> AbstractContextManager[None]:
@@ -201,7 +201,7 @@ def part_receipts(output: str, name: str, spec: ClipSpec) -> list[dict[str, Any]
     metadata = parquet_metadata(join(output, "clips", name))
     if metadata is None or RECEIPTS_KEY not in metadata:
         return []
-    made_with = ClipSpec(**json.loads(metadata[METADATA_KEY])["clip_spec"])
+    made_with = ClipSpec.from_stored(json.loads(metadata[METADATA_KEY])["clip_spec"])
     return json.loads(metadata[RECEIPTS_KEY]) if made_with == spec else []
 
 

@@ -56,10 +56,40 @@ def wanted_times_s(duration_s: float, spec: ClipSpec) -> np.ndarray | None:
         assert spec.rate_fps is not None
         return np.append(np.arange(_num_fps_times(duration_s, spec)) / spec.rate_fps, duration_s)
     if spec.sampling == "windows":
-        assert spec.hop_s is not None
-        starts_s = np.arange(_num_windows(duration_s, spec)) * spec.hop_s
+        starts_s = window_starts_s(duration_s, spec)
+        if _is_one_window(starts_s, spec):
+            return _uniform_times_s(duration_s, spec)
         return np.minimum((starts_s[:, None] + _window_offsets_s(spec)).ravel(), duration_s)
     return None
+
+
+def window_starts_s(duration_s: float, spec: ClipSpec) -> np.ndarray:
+    """Where the windows of a video begin: at 0, hop, 2 hops, …; where they are shifted, the last one ends with it.
+
+    video     |----------------------------|
+    shifted   |---------|                      whole windows, and the last one moved back
+                    |---------|
+                          .    |---------|     <- would begin at the dot
+    repeat    |---------|                      every start before the end; past it, the last frame repeats
+                    |---------|
+                          |---------|
+                                |---------|
+    """
+    assert spec.window_s is not None
+    assert spec.hop_s is not None
+    if spec.window_end == "repeat":
+        return hops_s(duration_s, spec.hop_s)
+    last_s = duration_s - spec.window_s
+    num_before = max(_num_starts(last_s, spec.hop_s), 0)
+    _check_num_clips(num_before, duration_s)
+    return np.append(np.arange(num_before) * spec.hop_s, last_s if num_before else 0.0)
+
+
+def hops_s(duration_s: float, hop_s: float) -> np.ndarray:
+    """0, hop, 2 hops, … seconds, as far as they lie before the end of a video."""
+    num_hops = max(1, _num_starts(duration_s, hop_s))
+    _check_num_clips(num_hops, duration_s)
+    return np.arange(num_hops) * hop_s
 
 
 def plan_clips(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None = None) -> list[ClipPlan]:
@@ -70,6 +100,40 @@ def plan_clips(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.nda
     Raises DecodeError `too_large` when the times ask for more than `MAX_CLIPS` clips.
     """
     return PLANNERS[spec.sampling](times_s, spec, video_id, costs)
+
+
+def clip_spans_s(starts_s: np.ndarray, ends_s: np.ndarray, num_repeated: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """(N,) the seconds that clips span: a window of so many seconds has frames as far apart as the clip has.
+
+    Start and end are those of a clip's plan; they tell it where a clip is a whole window or a whole video.
+    """
+    if spec.sampling == "fps":
+        assert spec.rate_fps is not None
+        return np.full(len(starts_s), spec.shape[0] / spec.rate_fps)
+    if spec.window_end == "repeat":  # frames past the end are as far apart, whatever they show
+        assert spec.window_s is not None
+        return np.full(len(starts_s), spec.window_s)
+    if spec.sampling == "dense":
+        assert spec.frame_stride is not None
+        num_source_frames = np.maximum(spec.shape[0] - num_repeated - 1, 0) * spec.frame_stride + 1
+        return (ends_s - starts_s) / num_source_frames * spec.frame_stride * spec.shape[0]
+    return ends_s - starts_s
+
+
+def counted_s(starts_s: np.ndarray, ends_s: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """What the seconds of a video up to each of `times_s` count for a clip: one that n clips cover, 1/n for each."""
+    edges_s = np.unique(np.concatenate([starts_s, ends_s]))
+    num_begun, num_over = (np.searchsorted(np.sort(of_all), edges_s, side="right") for of_all in (starts_s, ends_s))
+    num_clips = (num_begun - num_over)[:-1]
+    lengths_s = np.where(num_clips > 0, np.diff(edges_s) / np.maximum(num_clips, 1), 0.0)
+    return np.interp(times_s, edges_s, np.append(0.0, np.cumsum(lengths_s)))
+
+
+def clip_weights(starts_s: np.ndarray, ends_s: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """(N,) how much each clip of one video counts for it: shifted windows by the seconds they cover, others alike."""
+    if spec.window_end != "shifted":
+        return np.ones(len(starts_s))
+    return counted_s(starts_s, ends_s, ends_s) - counted_s(starts_s, ends_s, starts_s)
 
 
 def frames_on_screen(times_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
@@ -156,17 +220,22 @@ def _plan_fps(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndar
 
 
 def _plan_windows(times_s: np.ndarray, spec: ClipSpec, video_id: str, costs: np.ndarray | None) -> list[ClipPlan]:
-    """A clip at 0, hop, 2 hops, … seconds: `num_frames` equal spans of its window, the frame in each one's middle."""
-    duration_s, window_s, hop_s = video_duration_s(times_s), spec.window_s, spec.hop_s
+    """A clip of each window: `num_frames` equal spans of it, the frame in each one's middle.
+
+    A video that is no longer than a window is one window of its own length: the clip that `uniform` makes of it.
+    """
+    duration_s, window_s = video_duration_s(times_s), spec.window_s
     assert window_s is not None
-    assert hop_s is not None
-    offsets_s = _window_offsets_s(spec)
+    starts_s = window_starts_s(duration_s, spec)
+    if _is_one_window(starts_s, spec):
+        return _plan_uniform(times_s, spec, video_id, costs)
+    ends_s = np.minimum(starts_s + window_s, duration_s)
+    if spec.window_end == "shifted":
+        ends_s[-1] = duration_s
     clips = []
-    for clip_index in range(_num_windows(duration_s, spec)):
-        start_s = clip_index * hop_s
-        wanted_s = start_s + offsets_s
+    for clip_index, (start_s, end_s) in enumerate(zip(starts_s.tolist(), ends_s.tolist(), strict=True)):
+        wanted_s = start_s + _window_offsets_s(spec)
         num_repeated = int((wanted_s >= duration_s).sum())
-        end_s = min(start_s + window_s, duration_s)
         # A time past the end wants the last frame, and may move from the end as far as from anywhere.
         indices, max_shift_s = frames_near(times_s, np.minimum(wanted_s, duration_s), spec.tolerance_s, costs)
         clips.append(ClipPlan(clip_index, start_s, end_s, indices, num_repeated, max_shift_s))
@@ -187,11 +256,9 @@ def _num_fps_times(duration_s: float, spec: ClipSpec) -> int:
     return num_wanted
 
 
-def _num_windows(duration_s: float, spec: ClipSpec) -> int:
-    assert spec.hop_s is not None
-    num_windows = max(1, _num_starts(duration_s, spec.hop_s))
-    _check_num_clips(num_windows, duration_s)
-    return num_windows
+def _is_one_window(starts_s: np.ndarray, spec: ClipSpec) -> bool:
+    """Whether all of a video is its one window, and no longer than the video."""
+    return spec.window_end == "shifted" and len(starts_s) == 1
 
 
 def _window_offsets_s(spec: ClipSpec) -> np.ndarray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal
 
 from vidpipe.errors import UsageError
 
@@ -17,12 +18,15 @@ SAMPLING_FIELDS: dict[str, dict[str, Any]] = {
     "uniform": {"num_frames": 16},
     "dense": {"num_frames": 16, "frame_stride": 4, "num_clips": 1, "seed": None},
     "fps": {"num_frames": 1, "rate_fps": 1.0},
-    "windows": {"num_frames": 16, "window_s": 10.0, "hop_s": None},
+    "windows": {"num_frames": 16, "window_s": 10.0, "hop_s": None, "window_end": "shifted"},
 }
 MAX_SIDE_PX = 8192
 # Settings that give up exactness, with the values that keep it. They came later: only where they give it up, they count
 # for the key, so that what was made before keeps its key.
 EXACT_VALUES = {"tolerance_s": 0.0, "skip_loop_filter": False, "on_damage": "fail"}
+# Rules that came later, with what was done before: a stored spec without the field means that, and that counts neither
+# for the key nor for a checkpoint's id.
+EARLIER_RULES = {"window_end": "repeat"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,9 @@ class ClipSpec:
     """windows: seconds a clip spans (default 10)."""
     hop_s: float | None = None
     """windows: seconds from one clip's start to the next (default: window_s)."""
+    window_end: Literal["shifted", "repeat"] | None = None
+    """windows: shifted moves the last one back to end with the video, and windows count by the seconds they cover.
+    repeat: it may reach past the end, where the last frame repeats (default: as the output has it, else shifted)."""
     size: str = "112"
     """Frame size in pixels: 112 (square) or HEIGHTxWIDTH, such as 128x171."""
     resize: Literal["crop", "squash", "letterbox"] = "crop"
@@ -68,11 +75,15 @@ class ClipSpec:
     """When a frame that is needed cannot be decoded, or the file ends too early. fail: the video fails. keep: frames
     are taken of what the decoder shows, gray smears and all; num_damaged in the status row counts the damage."""
 
+    # Not a field: specs are equal however much of them was said.
+    _unsaid: ClassVar[frozenset[str]] = frozenset()
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_unsaid", frozenset(name for name in EARLIER_RULES if getattr(self, name) is None))
         used = SAMPLING_FIELDS.get(self.sampling)
         if used is None:
             raise UsageError(f"sampling must be one of {', '.join(SAMPLING_FIELDS)}, got {self.sampling!r}")
-        for name in ("num_frames", "frame_stride", "num_clips", "seed", "rate_fps", "window_s", "hop_s"):
+        for name in dict.fromkeys(name for names in SAMPLING_FIELDS.values() for name in names):
             value = getattr(self, name)
             if name not in used:
                 if value is not None:
@@ -99,6 +110,8 @@ class ClipSpec:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be above 0, got {value}")
+        if self.window_end not in (None, "shifted", "repeat"):
+            raise UsageError(f"window_end must be one of shifted, repeat, got {self.window_end!r}")
         if self.seed is not None and self.seed < 0:
             raise UsageError(f"seed must be 0 or above, got {self.seed}")
         if self.encoding == "raw" and self.jpeg_quality is not None:
@@ -181,14 +194,32 @@ class ClipSpec:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ClipSpec:
-        return cls(**json.loads(text))
+        return cls.from_stored(json.loads(text))
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> ClipSpec:
+        """A spec as it was stored, perhaps by an earlier release: what it lacks was done by the rules of that time."""
+        earlier = EARLIER_RULES if stored.get("sampling") == "windows" else {}
+        return cls(**{**earlier, **stored})
+
+    def following(self, stored: ClipSpec) -> ClipSpec:
+        """This spec for an output whose clips were made as `stored`: its rules, where nobody asked for others."""
+        if self.sampling != stored.sampling:
+            return self
+        return replace(self, **{name: getattr(stored, name) for name in self._unsaid})
 
     @property
     def key(self) -> str:
         """16 hex digits that are equal for equal specs: part of the name of everything made with them."""
         unused = EXACT_VALUES.keys() - self._inexact
-        counted = {name: value for name, value in asdict(self).items() if name not in unused}
+        counted = {name: value for name, value in self.without_earlier_rules.items() if name not in unused}
         return hashlib.blake2b(json.dumps(counted, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    @property
+    def without_earlier_rules(self) -> dict[str, Any]:
+        """The fields, but for those of `EARLIER_RULES` where they hold (or do not apply): as they were before these."""
+        earlier = {name for name, rule in EARLIER_RULES.items() if getattr(self, name) in (None, rule)}
+        return {name: value for name, value in asdict(self).items() if name not in earlier}
 
     def differences(self, other: ClipSpec) -> list[str]:
         """The fields in which two specs differ, as `name: ours, not theirs`."""

@@ -77,6 +77,20 @@ def test_predict_labels_only_the_new_video_and_as_the_old_ones(golden: Path):
     assert read_facts(str(output)).settings_key == read_facts(str(GOLDEN / name)).settings_key
 
 
+def test_windows_that_were_stored_then_are_labelled_as_they_are(golden: Path, tmp_path: Path):
+    clips, output = golden / "windows", tmp_path / "out"
+    predict(command(PredictConfig, clips, "--checkpoint", golden / "model", "--output", output, "--segments"))
+    facts, run = read_facts(str(output)), json.loads((output / "run.json").read_text())
+    assert facts.clip_spec == open_ledger(str(clips)).spec
+    assert (run["settings"]["window_s"], run["settings"]["hop_s"]) == (0.4, 0.3)
+    status = {row["url"]: row for row in open_ledger(str(clips)).read().to_pylist()}
+    rows = {row["url"]: row for row in read_predictions(str(output)).to_pylist()}
+    assert {url: row["num_damaged"] for url, row in rows.items()} == {
+        url: row["num_damaged"] for url, row in status.items()
+    }
+    assert run["ok_with_damage"] == sum((row["num_damaged"] or 0) > 0 for row in status.values()) == 1
+
+
 def test_a_half_trained_run_ends_as_an_undisturbed_one_did_then(golden: Path):
     train(command(TrainConfig, golden / "clips", "--output", golden / "half", *HALF_TRAINED))
     before, now = (

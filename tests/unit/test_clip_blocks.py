@@ -14,16 +14,26 @@ import torch
 from test_make_parts import manifest_row
 
 from vidpipe.checkpoints import CheckpointFacts, load_checkpoint, save_checkpoint
-from vidpipe.clip_blocks import CLOSING_INDEX, BlockSettings, decoded_blocks, frames_in, stored_blocks
+from vidpipe.clip_blocks import (
+    CLOSING_INDEX,
+    BlockSettings,
+    decoded_blocks,
+    frames_in,
+    stored_blocks,
+    stored_receipt,
+)
 from vidpipe.clip_model import BlockModel, ClipModel
+from vidpipe.clips import read_clips
 from vidpipe.guard import Guard, Restart
 from vidpipe.ledger import Ledger
 from vidpipe.make_parts import PartSettings, make_parts
 from vidpipe.model_spec import ModelSpec
 from vidpipe.models import build_model
 from vidpipe.predictions.assembly import Assembly
+from vidpipe.predictions.tally import PredictTally
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
+from vidpipe.video_facts import VIDEO_FACT_NAMES
 
 LIMITS: dict[str, Any] = {"time_limit_s": 60.0, "memory_limit_bytes": 1 << 30}
 SPEC = ClipSpec(sampling="fps", rate_fps=5.0, size="32")
@@ -77,6 +87,33 @@ def test_a_block_that_does_not_fill_leaves_when_it_is_due_also_when_every_video_
     bad = pa.concat_tables([videos.slice(2, 1)] * 3)
     assert [len(block) for block in decoded_blocks(bad, settings())] == [3]
     assert [len(block) for block in decoded_blocks(bad, dataclasses.replace(settings(), block_every_s=0.0))] == [1] * 3
+
+
+def test_a_damaged_video_is_told_by_its_status_row_and_by_what_predict_gets(generated: dict[str, Path], tmp_path: Path):
+    path = tmp_path / "damaged.mp4"
+    data = generated["h264_mp4"].read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(200) + data[len(data) // 2 + 200 :])
+    spec = ClipSpec(sampling="fps", rate_fps=5.0, size="32", on_damage="keep")
+    videos = pa.Table.from_pylist([manifest_row(str(path))])
+    (status,) = stored(videos, tmp_path / "out", spec).to_pylist()
+    (closing,) = (
+        json.loads(text)
+        for block in decoded_blocks(videos, settings(spec))
+        for text in block["closing"].drop_null().to_pylist()
+    )
+    assert status["num_damaged"] > 0
+    for facts in (closing, stored_receipt(status)):
+        assert {name: facts[name] for name in VIDEO_FACT_NAMES} == {name: status[name] for name in VIDEO_FACT_NAMES}
+        tally = PredictTally()
+        tally.add(facts)
+        assert (tally.num_ok, tally.num_with_damage) == (1, 1)
+
+
+def test_a_status_row_says_how_far_a_frame_was_moved_at_most(videos: pa.Table, tmp_path: Path):
+    spec = ClipSpec(sampling="fps", rate_fps=3.0, size="32", tolerance_s=0.5)
+    status = stored(videos.slice(0, 1), tmp_path, spec).to_pylist()[0]
+    moved = [clip for clips in read_clips(str(tmp_path)) for clip in clips.table["max_shift_s"].to_pylist()]
+    assert status["max_shift_s"] == max(moved) > 0
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])

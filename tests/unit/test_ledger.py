@@ -5,7 +5,8 @@ import pytest
 from small_parts import GRAY, RAW
 from status_rows import manifest, part, parts_of, row, status_files, write_finished_part
 
-from vidpipe.ledger import STATUS_COLUMNS, Ledger, open_ledger
+from vidpipe.errors import UsageError
+from vidpipe.ledger import STATUS_COLUMNS, Ledger, open_ledger, settings_of
 from vidpipe.own_files import check_others
 from vidpipe.spec import ClipSpec
 
@@ -174,6 +175,17 @@ def test_other_settings_are_refused_with_what_differs_and_the_way_out(ledger, ou
     assert "resize: crop, not squash" in str(refused.value)
     assert "12x20" not in str(refused.value)
     assert "another --output" in str(refused.value)
+
+
+def test_a_rule_that_nobody_asked_for_follows_the_output_and_another_one_is_refused(output):
+    before = ClipSpec(sampling="windows", window_end="repeat")
+    assert settings_of(str(output), ClipSpec(sampling="windows")).window_end == "shifted"  # a new output
+    Ledger(str(output), before).commit([row("one", "a.parquet")])
+    followed = settings_of(str(output), ClipSpec(sampling="windows"))
+    assert Ledger(str(output), followed).spec == before
+    asked = settings_of(str(output), ClipSpec(sampling="windows", window_end="shifted"))
+    with pytest.raises(UsageError, match="window_end: repeat, not shifted"):
+        Ledger(str(output), asked)
 
 
 def test_an_output_that_is_not_there_is_refused_with_the_way_out(tmp_path):

@@ -14,8 +14,8 @@ def config(**flags: Any) -> PredictConfig:
 
 
 def test_equal_questions_have_equal_settings():
-    one = config(segments=True, window_s=10, hop_s=5, include_labels=("b", "a", "b"))
-    other = config(segments=True, include_labels=("a", "b"), join="mean", output="elsewhere", limit=3)
+    one = config(segments=True, window_s=10, include_labels=("b", "a", "b"))
+    other = config(segments=True, window_s=10.0, include_labels=("a", "b"), join="mean", output="elsewhere", limit=3)
     assert one.answer_settings == other.answer_settings
     assert config(top=3).answer_settings != config().answer_settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from vidpipe.predictions.question import Question, make_question
 from vidpipe.predictions.side_table import SideTable
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
+from vidpipe.video_facts import VIDEO_FACTS
 
 LABELS = ("down", "left", "up")
 
@@ -207,6 +209,42 @@ def test_the_label_of_a_long_video_is_joined_as_asked(out: str, join: str, label
     assert row["label"] == label
     assert row["top_scores"] == sorted(row["top_scores"], reverse=True)
     assert sum(row["top_scores"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("join", "label"), [("mean", "left"), ("vote", "down")])
+def test_windows_count_for_the_label_by_the_seconds_that_they_cover(out: str, join: str, label: str):
+    logits, starts_s = np.array([[[1, 0, 0]], [[0, 3, 0]], [[0, 0, 1]]], np.float32), np.array([0.0, 3.0, 4.0])
+    seconds = [3 + 1 / 2 + 6 / 3, 1 / 2 + 6 / 3 + 3 / 2, 6 / 3 + 3 / 2 + 1]  # of 14
+    receipt = {"status": "ok", "num_clips": 3, "duration_s": 14.0}
+    log = PredictionLog(out, question(segments=True, join=join, window_s=10.0, hop_s=3.0))
+    commit(log, ViewedVideo("a", receipt, logits, starts_s, starts_s + 10, None))
+    (row,) = log.read().to_pylist()
+    assert row["label"] == label  # by votes that count alike, the surer window would break a tie: left
+    if join == "mean":
+        shares = np.average(np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(axis=1, keepdims=True), 0, seconds)
+        expected = np.sqrt(shares) / np.sqrt(shares).sum()  # at temperature 2
+        assert row["score"] == pytest.approx(expected[LABELS.index(label)])
+
+
+def test_a_row_has_the_facts_of_its_video_and_those_of_earlier_rows_are_null(out: str):
+    log = PredictionLog(out, question())
+    facts = {"codec": "h264", "width": 64, "height": 48, "duration_s": 5.0, "num_clips": 1}
+    facts |= {"num_damaged": 3, "max_shift_s": 0.25}
+    assert facts.keys() == {name for name, _ in VIDEO_FACTS}
+    one = video("a")
+    commit(log, dataclasses.replace(one, receipt={"status": "ok", **facts}), failed("bad"))
+    rows = {row["video_id"]: row for row in log.read().to_pylist()}
+    assert {name: rows["a"][name] for name in facts} == facts
+    assert {rows["bad"][name] for name in facts} == {None, 0}
+    for path in Path(out, "predictions").iterdir():  # as it was before there were these columns
+        pq.write_table(pq.read_table(path).drop_columns(["num_damaged", "max_shift_s"]), path)
+    commit(log, dataclasses.replace(video("b"), receipt={"status": "ok", **facts}))
+    log.tidy()
+    assert [row["num_damaged"] for row in sorted(log.read().to_pylist(), key=lambda row: row["video_id"])] == [
+        None,
+        3,
+        None,
+    ]
 
 
 def test_the_settings_of_a_run_are_in_its_files(out: str):

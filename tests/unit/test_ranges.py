@@ -149,6 +149,7 @@ SPECS = st.one_of(
         sampling=st.just("windows"),
         num_frames=st.integers(1, 4),
         window_s=st.floats(0.1, 2),
+        window_end=st.sampled_from(["shifted", "repeat"]),
         hop_s=st.floats(2, 20),
         size=st.just("32"),
     ),

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidpipe.errors import DecodeError
-from vidpipe.sampling import ClipPlan, plan_clips, video_duration_s
+from vidpipe.sampling import (
+    ROUNDING_S,
+    ClipPlan,
+    clip_spans_s,
+    clip_weights,
+    plan_clips,
+    video_duration_s,
+    window_starts_s,
+)
 from vidpipe.spec import ClipSpec
 
 VARIABLE_S = [0.0, 0.1, 0.2, 1.0, 2.0]  # usual interval 0.45 s, so 2.45 s long
@@ -127,19 +135,112 @@ def test_fps_at_the_native_rate_takes_each_frame_once_however_the_container_roun
         (3.0, [[12, 37], [87, 109]], [0, 1], [(0, 2), (3, 4.4)]),  # with gaps
     ],
 )
-def test_windows_start_every_hop_and_the_last_one_ends_with_the_video(hop_s, expected, num_repeated, spans):
-    made = plans(cfr(110), sampling="windows", num_frames=2, window_s=2.0, hop_s=hop_s)
+def test_windows_that_repeat_start_every_hop_and_the_last_frame_fills_them_up(hop_s, expected, num_repeated, spans):
+    made = plans(cfr(110), sampling="windows", num_frames=2, window_s=2.0, hop_s=hop_s, window_end="repeat")
     assert [plan.frame_indices.tolist() for plan in made] == expected
     assert [plan.num_repeated for plan in made] == num_repeated
     if spans:
         assert [(plan.start_s, pytest.approx(plan.end_s)) for plan in made] == spans
 
 
-def test_a_window_longer_than_the_video_repeats_the_last_frame():
-    (plan,) = plans(cfr(25), sampling="windows", num_frames=4, window_s=2.0)
+def test_a_window_longer_than_the_video_repeats_the_last_frame_where_windows_do():
+    (plan,) = plans(cfr(25), sampling="windows", num_frames=4, window_s=2.0, window_end="repeat")
     assert plan.frame_indices.tolist() == [6, 18, 24, 24]
     assert plan.num_repeated == 2
     assert plan.end_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("hop_s", "expected", "starts_s"),
+    [
+        (None, [[12, 37], [62, 87], [72, 97]], [0, 2, 2.4]),
+        (1.0, [[12, 37], [37, 62], [62, 87], [72, 97]], [0, 1, 2, 2.4]),  # overlapping: none begins after the last
+        (3.0, [[12, 37], [72, 97]], [0, 2.4]),  # with gaps
+        (1.2, [[12, 37], [42, 67], [72, 97]], [0, 1.2, 2.4]),  # the last one is where it would be
+    ],
+)
+def test_the_last_window_is_moved_back_to_end_with_the_video(hop_s, expected, starts_s):
+    made = plans(cfr(110), sampling="windows", num_frames=2, window_s=2.0, hop_s=hop_s)
+    assert [plan.frame_indices.tolist() for plan in made] == expected
+    assert [plan.start_s for plan in made] == pytest.approx(starts_s)
+    assert [plan.end_s for plan in made] == pytest.approx([start_s + 2 for start_s in starts_s])
+    assert made[-1].end_s == video_duration_s(cfr(110))
+    assert {plan.num_repeated for plan in made} == {0}
+
+
+@pytest.mark.parametrize("num_frames", [4, 40])
+@pytest.mark.parametrize("window_s", [1.0, 7.0])
+def test_a_video_no_longer_than_a_window_is_one_window_with_the_frames_of_uniform(num_frames, window_s):
+    (window,) = plans(cfr(25), sampling="windows", num_frames=num_frames, window_s=window_s, hop_s=0.3)
+    (whole,) = plans(cfr(25), sampling="uniform", num_frames=num_frames)
+    assert window.frame_indices.tolist() == whole.frame_indices.tolist()
+    assert (window.start_s, window.end_s, window.num_repeated) == (0, 1, whole.num_repeated)
+
+
+def spans_s(times_s: np.ndarray, **settings) -> list[float]:
+    made = plans(times_s, **settings)
+    columns = (np.array([getattr(plan, name) for plan in made]) for name in ("start_s", "end_s", "num_repeated"))
+    return clip_spans_s(*columns, ClipSpec(**settings)).tolist()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampling": "uniform"},
+        {"sampling": "dense", "frame_stride": 3, "num_clips": 1},
+        {"sampling": "fps", "rate_fps": 5.0},
+        {"sampling": "windows", "window_s": 1.4},
+        {"sampling": "windows", "window_s": 1.4, "window_end": "repeat"},
+    ],
+)
+def test_a_window_of_a_clips_span_has_frames_as_far_apart_as_the_clip(settings):
+    times_s = cfr(500)
+    first, *_ = plans(times_s, num_frames=7, **settings)
+    (span_s, *_) = spans_s(times_s, num_frames=7, **settings)
+    window, *_ = plans(times_s, sampling="windows", num_frames=7, window_s=span_s)
+    assert np.diff(window.frame_indices) == pytest.approx(np.diff(first.frame_indices), abs=1)
+    assert np.ptp(window.frame_indices) == pytest.approx(np.ptp(first.frame_indices), abs=1)
+
+
+def test_clips_that_are_filled_up_span_what_their_frames_would():
+    assert spans_s(cfr(10), sampling="dense", num_frames=8, frame_stride=3) == pytest.approx([8 * 3 / 25])
+    assert spans_s(cfr(10), sampling="fps", num_frames=8, rate_fps=5.0) == [8 / 5]
+    assert spans_s(cfr(10), sampling="windows", window_s=2.0, window_end="repeat") == [2.0]
+    assert spans_s(cfr(10), sampling="windows", window_s=2.0) == pytest.approx([0.4])
+
+
+def weights(*spans: tuple[float, float]) -> list[float]:
+    spec = ClipSpec(sampling="windows", window_s=2.0)
+    return clip_weights(*np.array(spans, float).T, spec).tolist()
+
+
+def test_each_second_of_a_video_counts_once_however_many_windows_cover_it():
+    assert weights((0, 2), (2, 4), (2.5, 4.5)) == pytest.approx([2, 0.5 + 0.75, 0.75 + 0.5])
+    assert weights((0, 2), (1, 3), (1.25, 3.25)) == pytest.approx([1 + 0.125 + 0.25, 0.125 + 0.25 + 0.5, 0.25 + 0.75])
+    assert weights((0, 2), (5, 7)) == [2, 2]  # nobody looks at what lies between
+    assert weights((0, 1.5)) == [1.5]
+
+
+@settings(deadline=None, max_examples=100)
+@given(duration_s=st.floats(0.05, 60), window_s=st.floats(0.1, 30), hop_s=st.floats(0.1, 30))
+def test_windows_cover_and_count_all_seconds_but_those_in_gaps(duration_s, window_s, hop_s):
+    spec = ClipSpec(sampling="windows", window_s=window_s, hop_s=hop_s)
+    starts_s = window_starts_s(duration_s, spec)
+    ends_s = np.minimum(starts_s + window_s, duration_s)
+    found = clip_weights(starts_s, ends_s, spec)
+    covered_s = sum(min(end_s, after_s) - start_s for start_s, end_s, after_s in zip(
+        starts_s, ends_s, np.append(starts_s[1:], np.inf), strict=True
+    ))  # fmt: skip
+    assert found.sum() == pytest.approx(covered_s)
+    assert (found > 0).all()
+    if hop_s <= window_s:
+        assert covered_s == pytest.approx(duration_s, abs=2 * ROUNDING_S)
+
+
+def test_windows_that_repeat_and_other_clips_count_alike():
+    starts_s, ends_s = np.array([0.0, 2.0, 4.0]), np.array([2.0, 4.0, 4.1])
+    for spec in (ClipSpec(sampling="windows", window_end="repeat"), ClipSpec(sampling="fps", num_frames=2)):
+        assert clip_weights(starts_s, ends_s, spec).tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("settings", [{"sampling": "fps"}, {"sampling": "windows", "window_s": 1.0}])
@@ -177,6 +278,7 @@ specs = st.one_of(
         num_frames=st.integers(1, 9),
         window_s=st.floats(0.2, 30),
         hop_s=st.none() | st.floats(0.2, 30),
+        window_end=st.sampled_from(["shifted", "repeat"]),
     ),
 )
 
@@ -203,8 +305,11 @@ def test_any_plan_is_in_order_in_range_and_says_how_much_it_repeats(times_s, spe
 @given(times_s=times_of_videos, spec=specs)
 def test_num_repeated_counts_the_frames_that_lie_past_the_end(times_s, spec):
     num_frames, num_in_video = spec.num_frames, len(times_s)
-    for plan in plan_clips(times_s, spec, "a video"):
-        if spec.sampling == "uniform":
+    made = plan_clips(times_s, spec, "a video")
+    for plan in made:
+        if spec.window_end == "shifted" and len(made) > 1:
+            expected = 0
+        elif spec.sampling == "uniform" or spec.window_end == "shifted":
             expected = max(num_frames - num_in_video, 0)
         elif spec.sampling == "dense":
             wanted = plan.frame_indices[0] + np.arange(num_frames) * spec.frame_stride

@@ -20,6 +20,8 @@ SPECS = [
         ({"frame_stride": 4}, ["frame_stride", "dense", "not uniform", "drop it", "--sampling dense"]),
         ({"sampling": "fps", "window_s": 3}, ["window_s", "windows", "not fps"]),
         ({"sampling": "dense", "rate_fps": 3}, ["rate_fps", "fps", "not dense"]),
+        ({"window_end": "repeat"}, ["window_end", "windows", "not uniform"]),
+        ({"sampling": "windows", "window_end": "cut"}, ["window_end", "shifted, repeat", "'cut'"]),
         ({"sampling": "windows", "seed": 3}, ["seed", "dense", "not windows"]),
         ({"num_frames": 0}, ["num_frames", "above 0", "0"]),
         ({"num_frames": -3}, ["num_frames", "above 0", "-3"]),
@@ -70,12 +72,12 @@ def test_a_setting_that_makes_no_sense_is_refused_with_value_rule_and_way_out(se
         ("uniform", {"num_frames": 16}),
         ("dense", {"num_frames": 16, "frame_stride": 4, "num_clips": 1}),
         ("fps", {"num_frames": 1, "rate_fps": 1.0}),
-        ("windows", {"num_frames": 16, "window_s": 10.0, "hop_s": 10.0}),
+        ("windows", {"num_frames": 16, "window_s": 10.0, "hop_s": 10.0, "window_end": "shifted"}),
     ],
 )
 def test_a_sampling_mode_fills_in_its_own_fields_and_leaves_the_others_empty(sampling, defaults):
     spec = ClipSpec(sampling=sampling)
-    names = ("num_frames", "frame_stride", "num_clips", "seed", "rate_fps", "window_s", "hop_s")
+    names = ("num_frames", "frame_stride", "num_clips", "seed", "rate_fps", "window_s", "hop_s", "window_end")
     assert {name: getattr(spec, name) for name in names if getattr(spec, name) is not None} == defaults
 
 
@@ -140,6 +142,27 @@ def test_any_other_setting_gives_another_key():
 def test_a_key_stays_what_it_is_from_release_to_release():
     # Outputs in people's buckets carry it: another key here would make them all look foreign.
     assert ClipSpec().key == "1014c9c34f8ab33f"
+    assert ClipSpec(sampling="windows", window_end="repeat").key == "0a990e0f78963d04"
+    assert ClipSpec(sampling="windows").key != "0a990e0f78963d04"
+
+
+def test_stored_settings_that_lack_a_rule_were_made_by_the_earlier_one():
+    for spec in (ClipSpec(), ClipSpec(sampling="windows", window_s=2)):
+        earlier = {name: value for name, value in json.loads(spec.to_json()).items() if name != "window_end"}
+        read = ClipSpec.from_stored(earlier)
+        assert read.window_end == ("repeat" if spec.sampling == "windows" else None)
+        assert read.without_earlier_rules == earlier
+
+
+def test_a_rule_that_nobody_asked_for_is_that_of_the_output():
+    old = ClipSpec(sampling="windows", window_s=2, window_end="repeat")
+    assert ClipSpec(sampling="windows", window_s=2).following(old) == old
+    assert ClipSpec(sampling="windows", window_s=2, window_end="shifted").following(old) != old
+    assert ClipSpec(sampling="windows", window_s=3, hop_s=2).following(old).differences(old) == [
+        "window_s: 3.0, not 2.0"
+    ]
+    assert ClipSpec(sampling="windows").following(ClipSpec()) == ClipSpec(sampling="windows")
+    assert ClipSpec().following(old) == ClipSpec()
 
 
 def test_differences_name_each_field_with_both_values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from labelled_clips import LABELS, write_clips
@@ -56,6 +56,18 @@ def test_the_interval_that_training_tells_is_that_of_its_groups(tmp_path: Path):
         low, high = metrics["top1_ci"]
         widths.append(high - low)
     assert widths[0] < 0.6 < 0.8 < widths[1]
+
+
+@pytest.mark.parametrize(("window_end", "weight", "span_s"), [("shifted", 0.5, 1.0), ("repeat", 1.0, 4.0)])
+def test_windows_count_by_their_seconds_and_their_span_is_known(
+    tmp_path: Path, window_end: Literal["shifted", "repeat"], weight: float, span_s: float
+):
+    spec = ClipSpec(sampling="windows", num_frames=4, window_s=4.0, size="32", window_end=window_end)
+    # Two clips per video, both of its first second.
+    clips = read(write_clips(tmp_path / "clips", {"train": 3, "val": 3}, spec=spec, num_clips=2))
+    assert clips.clip_span_s == span_s
+    for rows in clips.splits.values():
+        assert rows.weights.tolist() == [weight] * 6
 
 
 def test_videos_of_other_splits_and_of_none_are_left_alone(tmp_path: Path):

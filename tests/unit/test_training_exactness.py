@@ -132,6 +132,12 @@ def test_a_run_that_stopped_after_max_steps_can_go_on(clips: Path, tmp_path: Pat
     assert train_alone(dataclasses.replace(stopped, max_steps=None)) == train_alone(calm)
 
 
+def test_a_checkpoint_says_which_span_its_training_clips_had(clips: Path, tmp_path: Path):
+    config = tiny_config(clips, tmp_path / "out", epochs=1)
+    train_alone(config)
+    assert load_checkpoint(config.output).facts.clip_span_s == 1.0
+
+
 def test_a_run_stops_early_when_no_epoch_is_better(clips: Path, tmp_path: Path):
     still = tiny_config(clips, tmp_path / "out", epochs=9, early_stop=2, learning_rate=1e-30, schedule="constant")
     history = train_alone(still)

@@ -30,7 +30,8 @@ class PredictConfig:
     threshold: float = 0.0
     """A video whose best score is below this is labelled `unknown`."""
     thresholds: str | None = None
-    """thresholds.json of jobs/evaluate.py: a threshold for each label; --threshold is for labels that it leaves out."""
+    """thresholds.json of jobs/evaluate.py: a threshold for each label; --threshold is for labels that it leaves out.
+    It holds for answers like those it was measured on: with --segments, of windows."""
     include_labels: tuple[str, ...] = ()
     """Answer with these labels only; scores stay what they are."""
     exclude_labels: tuple[str, ...] = ()
@@ -47,11 +48,12 @@ class PredictConfig:
     segments: bool = False
     """Label the parts of long videos: OUTPUT/segments has a row for each stretch with one label."""
     window_s: float | None = None
-    """segments: seconds that the model sees at once (default 10)."""
+    """segments: seconds that the model sees at once (default: as the output has them, else as the training clips)."""
     hop_s: float | None = None
-    """segments: seconds from one window to the next, the grid of the segments (default 5)."""
+    """segments: seconds from one window to the next, the grid of the segments (default: as the output has them, else
+    half of window_s). The last window ends with the video."""
     join: Literal["mean", "vote", "max"] | None = None
-    """segments: how the windows of a video become its own label (default mean)."""
+    """segments: how the windows of a video become its own label, each by the seconds that it covers (default mean)."""
 
     limit: int | None = None
     """Label at most this many videos, then stop; the next run goes on."""
@@ -107,15 +109,13 @@ class PredictConfig:
 
     def _check_together(self) -> None:
         for name in ("window_s", "hop_s", "join"):
-            if self.segments:
-                defaults = {"window_s": 10.0, "hop_s": 5.0, "join": "mean"}
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, defaults[name])
-            elif getattr(self, name) is not None:
+            if not self.segments and getattr(self, name) is not None:
                 raise UsageError(
                     f"{name} is for --segments, got {getattr(self, name)}; add --segments, or drop it: the checkpoint "
                     "knows its clips and how they are joined"
                 )
+        if self.segments and self.join is None:
+            object.__setattr__(self, "join", "mean")
         if self.include_labels and self.exclude_labels:
             raise UsageError("include_labels and exclude_labels exclude each other; give one of them")
         if self.price_per_hour is not None and not self.dry_run:
@@ -127,7 +127,7 @@ class PredictConfig:
 
     @property
     def answer_settings(self) -> dict[str, object]:
-        """The settings that decide what is in a row."""
+        """The settings that decide what is in a row; windows that were not asked for are still open."""
         return {name: getattr(self, name) for name in ANSWER_SETTINGS}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -28,10 +28,14 @@ class Views:
     """(N,) index of the video's label."""
     logits: np.ndarray
     """(N, K) what the model said."""
+    weights: np.ndarray = field(default_factory=lambda: np.ones(1))
+    """(N,) above 0: how much the view counts among those of its video. Alike where none are given."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for rows that are not one view each of whole videos: these would not be exact metrics."""
-        columns = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        columns = {one.name: np.asarray(getattr(self, one.name)) for one in fields(self)}
+        if len(columns["weights"]) == 1:
+            columns["weights"] = np.repeat(columns["weights"], len(columns["truth"]))
         columns = {name: column.astype(DTYPES.get(name, column.dtype)) for name, column in columns.items()}
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1 or columns["logits"].ndim != 2:
@@ -94,13 +98,19 @@ class Views:
         return np.diff(np.append(self.starts, len(self.video_ids)))
 
 
-def views_of(video_ids: Sequence[str], logits: Sequence[np.ndarray]) -> Views:
-    """The views of videos whose label is not known (joining does not ask): of each, logits (clips, crops, K)."""
+def views_of(
+    video_ids: Sequence[str], logits: Sequence[np.ndarray], weights: Sequence[np.ndarray] | None = None
+) -> Views:
+    """The views of videos whose label is not known (joining does not ask): of each, logits (clips, crops, K), and
+    weights (clips,) where the clips do not count alike."""
     rows = [np.indices(of_video.shape[:2]).reshape(2, -1) for of_video in logits]
     clip_indices, crops = np.concatenate(rows, axis=1)
     num_views = [of_video.shape[0] * of_video.shape[1] for of_video in logits]
     flat = np.concatenate([of_video.reshape(-1, of_video.shape[2]) for of_video in logits])
-    return Views(np.repeat(np.asarray(video_ids), num_views), clip_indices, crops, np.zeros(len(crops), int), flat)
+    of_clips = weights or [np.ones(len(of_video)) for of_video in logits]
+    of_views = [np.repeat(mine, of_video.shape[1]) for mine, of_video in zip(of_clips, logits, strict=True)]
+    columns = np.repeat(np.asarray(video_ids), num_views), clip_indices, crops, np.zeros(len(crops), int), flat
+    return Views(*columns, np.concatenate(of_views))
 
 
 def join_views(views: Views, join: Join, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +123,8 @@ def join_logits(views: Views, join: Join) -> np.ndarray:
 
     mean_softmax: of the mean of the views' probabilities. mean_logits: of the softmax of their mean logits. vote: of
     the share of views that name each class, to which the mean softmax adds one vote, spread over the classes: it breaks
-    ties and never outvotes a view, and classes that no view names keep the order that it gives them.
+    ties and never outvotes a view, and classes that no view names keep the order that it gives them. Means and votes go
+    by the views' weights; the added vote counts as much as the lightest view.
     """
     return joined(views, views.starts, join)
 
@@ -121,7 +132,7 @@ def join_logits(views: Views, join: Join) -> np.ndarray:
 def joined(views: Views, starts: np.ndarray, join: Join) -> np.ndarray:
     """As `join_logits`, for the groups of neighbouring rows that start at `starts`."""
     blocks = [
-        JOINS[join](views.logits[first:last].astype(np.float64), starts_in_block)
+        JOINS[join](views.logits[first:last].astype(np.float64), starts_in_block, views.weights[first:last])
         for first, last, starts_in_block in _blocks(starts, len(views.logits))
     ]
     return np.concatenate(blocks) if blocks else np.empty((0, views.logits.shape[1]))
@@ -133,28 +144,29 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def _mean_softmax(logits: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _mean_softmax(logits: np.ndarray, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     counts = np.diff(np.append(starts, len(logits)))
     logs = log_softmax(logits)
     largest = np.maximum.reduceat(logs, starts)  # taken out, or small probabilities of sure models became 0
-    sums = np.add.reduceat(np.exp(logs - np.repeat(largest, counts, axis=0)), starts)
-    return largest + np.log(sums / counts[:, None])
+    sums = np.add.reduceat(np.exp(logs - np.repeat(largest, counts, axis=0)) * weights[:, None], starts)
+    return largest + np.log(sums / np.add.reduceat(weights, starts)[:, None])
 
 
-def _mean_logits(logits: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    counts = np.diff(np.append(starts, len(logits)))
-    return log_softmax(np.add.reduceat(logits, starts) / counts[:, None])
+def _mean_logits(logits: np.ndarray, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    sums = np.add.reduceat(logits * weights[:, None], starts)
+    return log_softmax(sums / np.add.reduceat(weights, starts)[:, None])
 
 
-def _vote(logits: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    counts = np.diff(np.append(starts, len(logits)))
-    named = np.eye(logits.shape[1])[logits.argmax(axis=1)]
+def _vote(logits: np.ndarray, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    named = np.eye(logits.shape[1])[logits.argmax(axis=1)] * weights[:, None]
+    lightest = np.minimum.reduceat(weights, starts)
     with np.errstate(divide="ignore"):
         votes = np.log(np.add.reduceat(named, starts))
-    return np.logaddexp(votes, _mean_softmax(logits, starts)) - np.log(counts + 1)[:, None]
+    added = _mean_softmax(logits, starts, weights) + np.log(lightest)[:, None]
+    return np.logaddexp(votes, added) - np.log(np.add.reduceat(weights, starts) + lightest)[:, None]
 
 
-JOINS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+JOINS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "mean_softmax": _mean_softmax,
     "mean_logits": _mean_logits,
     "vote": _vote,

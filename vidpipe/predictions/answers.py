@@ -17,11 +17,10 @@ from vidpipe.predictions.assembly import ViewedVideo
 from vidpipe.predictions.question import Question
 from vidpipe.predictions.schema import PREDICTION_COLUMNS, SEGMENT_COLUMNS, feature_columns
 from vidpipe.predictions.segments import segments_of
+from vidpipe.sampling import clip_weights
+from vidpipe.video_facts import VIDEO_FACT_NAMES
 
-RECEIPT_COLUMNS = (
-    *("status", "error_code", "error", "num_clips", "duration_s", "decode_s", "bytes_read", "num_requests"),
-    *("codec", "width", "height"),
-)
+RECEIPT_COLUMNS = ("status", "error_code", "error", *VIDEO_FACT_NAMES, "decode_s", "bytes_read", "num_requests")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ def answers_of(videos: Sequence[ViewedVideo], listed: pa.Table, question: Questi
     scores: dict[str, np.ndarray] = {}
     clips = None
     if viewed:
-        views = views_of([video.video_id for video in viewed], [video.logits for video in viewed])
+        weights = [clip_weights(video.starts_s, video.ends_s, question.facts.clip_spec) for video in viewed]
+        views = views_of([video.video_id for video in viewed], [video.logits for video in viewed], weights)
         clips = clip_scores(views, question)
         scores = dict(zip(views.video_ids[views.starts].tolist(), video_scores(views, clips, question), strict=True))
     known = _listed_columns(videos, listed)
@@ -101,7 +101,12 @@ def _segments(videos: Sequence[ViewedVideo], clips: np.ndarray | None, question:
     for video in sorted(videos, key=lambda video: video.video_id):
         stop = first + len(video.logits)
         found = segments_of(
-            video.starts_s, video.ends_s, video.receipt["duration_s"], clips[first:stop], question.decision
+            video.starts_s,
+            video.ends_s,
+            video.receipt["duration_s"],
+            clips[first:stop],
+            question.decision,
+            question.facts.clip_spec,
         )
         rows += [(video.video_id, one.start_s, one.end_s, one.label, one.score) for one in found]
         first = stop

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vidpipe.checkpoint_facts import CheckpointFacts
 from vidpipe.config import PredictConfig
+from vidpipe.journal import table_files
+from vidpipe.predictions import FOLDER, read_facts
 from vidpipe.predictions.decisions import Decision, make_decision, read_thresholds
 from vidpipe.predictions.schema import PredictionFacts
-from vidpipe.spec import SAMPLING_FIELDS, ClipSpec
+from vidpipe.predictions.sources import stored_spec
+from vidpipe.predictions.windows import earlier_windows, window_spec
+from vidpipe.spec import ClipSpec
+from vidpipe.storage import storage_errors
+from vidpipe.transfer import join
 from vidpipe.transform_spec import Join
 
 VideoJoin = Join | Literal["max"]
@@ -30,12 +36,42 @@ class Question:
     all_scores: bool = False
     with_segments: bool = False
     with_features: bool = False
+    notes: tuple[str, ...] = ()
+    """What a user must know of the windows, one line each; to be logged."""
+
+    @property
+    def windows(self) -> dict[str, Any]:
+        """The settings of --segments as they are used."""
+        clip = self.facts.clip_spec
+        return {"window_s": clip.window_s, "hop_s": clip.hop_s} if self.with_segments else {}
+
+
+def ask(
+    config: PredictConfig, output: str, checkpoint: CheckpointFacts, checkpoint_id: str, checkpoint_url: str
+) -> Question:
+    """The question of a run: what was not asked for follows the output's rows and the clips of the source."""
+    before = stored = None
+    if config.segments:
+        with storage_errors(output):
+            before = read_facts(output) if table_files(join(output, FOLDER)) else None
+        stored = stored_spec(config.source)
+    return make_question(config, checkpoint, checkpoint_id, checkpoint_url, before=before, stored=stored)
 
 
 def make_question(
-    config: PredictConfig, checkpoint: CheckpointFacts, checkpoint_id: str, checkpoint_url: str
+    config: PredictConfig,
+    checkpoint: CheckpointFacts,
+    checkpoint_id: str,
+    checkpoint_url: str,
+    *,
+    before: PredictionFacts | None = None,
+    stored: ClipSpec | None = None,
 ) -> Question:
-    """Raises UsageError for labels or thresholds that are not the checkpoint's."""
+    """Raises UsageError for labels or thresholds that are not the checkpoint's.
+
+    `before` are the facts of the output's rows, `stored` how the source's clips were made, where there are some:
+    windows that nobody asked for otherwise are theirs.
+    """
     thresholds = read_thresholds(config.thresholds, checkpoint_id) if config.thresholds else None
     decision = make_decision(
         checkpoint.labels,
@@ -44,12 +80,21 @@ def make_question(
         threshold=config.threshold,
         thresholds=thresholds,
     )
+    clip, notes = checkpoint.clip, list[str]()
+    if clip.window_end == "repeat" and not config.segments:
+        notes = ["windows reach past a video's end, where the last frame repeats: so the checkpoint was trained"]
     settings: dict[str, Any] = {**config.answer_settings, "thresholds": thresholds}
+    if config.segments:
+        earlier = earlier_windows(before, checkpoint_id, stored, relabel=config.relabel)
+        clip, notes = window_spec(config, checkpoint, earlier, of_clips=stored is not None)
+        settings |= {"window_s": clip.window_s, "hop_s": clip.hop_s}
+        if clip.window_end == "shifted":  # the rule of those that do not name one is repeat
+            settings["window_end"] = clip.window_end
     facts = PredictionFacts(
         checkpoint_id=checkpoint_id,
         checkpoint_url=checkpoint_url,
         labels=checkpoint.labels,
-        clip_spec=clip_spec_of(config, checkpoint.clip),
+        clip_spec=clip,
         views=checkpoint.views,
         settings_key=settings_key(settings),
         settings=json.loads(json.dumps(settings)),
@@ -63,18 +108,8 @@ def make_question(
         all_scores=config.all_scores,
         with_segments=config.segments,
         with_features=config.features,
+        notes=tuple(notes),
     )
-
-
-def clip_spec_of(config: PredictConfig, clip: ClipSpec) -> ClipSpec:
-    """The checkpoint's own clips, or windows of as many frames, made in the same way."""
-    if not config.segments:
-        return clip
-    windows: dict[str, Any] = {"sampling": "windows", "num_frames": clip.num_frames}
-    windows |= {"window_s": config.window_s, "hop_s": config.hop_s}
-    of_sampling = {"sampling", *(name for names in SAMPLING_FIELDS.values() for name in names)}
-    alike: dict[str, Any] = {name: value for name, value in asdict(clip).items() if name not in of_sampling}
-    return ClipSpec(**alike, **windows)
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:

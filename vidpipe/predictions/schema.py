@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
+from vidpipe.video_facts import VIDEO_FACTS
 
 METADATA_KEY = b"vidpipe"
 UNKNOWN = "unknown"
@@ -27,17 +28,13 @@ PREDICTION_COLUMNS = {
     "top_labels": pa.list_(pa.string()),
     "top_scores": pa.list_(pa.float64()),
     "scores": pa.list_(pa.float32()),
-    "num_clips": pa.int64(),
     "checkpoint_id": pa.string(),
     "settings_key": pa.string(),
     "predicted_at": pa.timestamp("us", tz="UTC"),
-    "duration_s": pa.float64(),
+    **{name: pa.type_for_alias(kind) for name, kind in VIDEO_FACTS},
     "decode_s": pa.float64(),
     "bytes_read": pa.int64(),
     "num_requests": pa.int64(),
-    "codec": pa.string(),
-    "width": pa.int32(),
-    "height": pa.int32(),
     "is_deleted": pa.bool_(),
     "segments_part": pa.string(),
     "features_part": pa.string(),
@@ -91,7 +88,7 @@ class PredictionFacts:
             checkpoint_id=content["checkpoint"]["id"],
             checkpoint_url=content["checkpoint"]["url"],
             labels=tuple(content["labels"]),
-            clip_spec=ClipSpec(**content["clip_spec"]),
+            clip_spec=ClipSpec.from_stored(content["clip_spec"]),
             views=ViewSpec(**content["views"]),
             settings_key=content["settings_key"],
             settings=content["settings"],

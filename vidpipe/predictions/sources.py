@@ -16,11 +16,9 @@ from vidpipe.manifest.schema import MANIFEST_SCHEMA
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import absolute_url, filesystem, storage_errors
 from vidpipe.transfer import join
+from vidpipe.video_facts import VIDEO_FACT_NAMES
 
-STORED_COLUMNS = [
-    *("video_id", "url", "version", "status", "error_code", "error", "num_clips", "codec", "width", "height"),
-    *("duration_s", "part"),
-]
+STORED_COLUMNS = ["video_id", "url", "version", "status", "error_code", "error", *VIDEO_FACT_NAMES, "part"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,14 @@ def find_source(source: str, wanted: ClipSpec, allowed: tuple[str, ...] = ()) ->
     if is_stored:
         return _stored_clips(source, wanted)
     return Source(load_manifest(source, None, allowed), prefix=absolute_url(source))
+
+
+def stored_spec(source: str) -> ClipSpec | None:
+    """How the clips were made that a source holds; None where it is no output of preprocess."""
+    if is_table(source) or not _is_folder(source):
+        return None
+    with storage_errors(source):
+        return open_ledger(source).spec if table_files(join(source, "status")) else None
 
 
 def _stored_clips(source: str, wanted: ClipSpec) -> Source:

@@ -19,11 +19,13 @@ def answer_lines(config: PredictConfig, answer: VideoAnswer, question: Question)
         if decision.is_allowed[decision.labels.index(label)]
     ]
     best, best_score = allowed[0]
+    damaged = answer.facts["num_damaged"]
     given = decision.label(decision.labels.index(best), best_score)
     return [
         f"video      {config.source}",
         f"by         {config.checkpoint} ({question.facts.checkpoint_id}), {answer.num_clips} clips x "
         f"{answer.num_crops} crops",
+        *([f"damage     {damaged} packets of the video are damaged: frames may show it"] if damaged else []),
         *([f"label      {given}: {best} needs a higher score"] if given != best else []),
         *(f"{score:10.4f} {label}" for label, score in allowed[: config.top]),
     ]
@@ -54,6 +56,8 @@ def summary_lines(config: PredictConfig, facts: dict[str, Any], left: WorkLeft, 
     failures = ", ".join(f"{code} {number}" for code, number in facts["failed_by_code"].items()) or "none"
     if left.num_unchanged_failed:
         failures += f"; {left.num_unchanged_failed} of earlier runs (--retry-failed tries them again)"
+    if facts["ok_with_damage"]:
+        failures += f"; {facts['ok_with_damage']} ok with damaged packets (num_damaged)"
     busy = facts["model_busy_share"]
     at_work = "" if busy is None else f"; models at work {100 * busy:.0f} % of the time, {facts['num_actors']} of them"
     beside = [name for name in ("segments", "features") if getattr(config, name)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ from vidpipe.predictions.desk import Desk
 from vidpipe.predictions.estimate import estimate_run
 from vidpipe.predictions.exports import EXPORTS
 from vidpipe.predictions.log import FOLDERS, PredictionLog, WorkLeft
-from vidpipe.predictions.question import Question, make_question
+from vidpipe.predictions.question import Question, ask, make_question
 from vidpipe.predictions.sources import Source, find_source, is_one_video
 from vidpipe.predictions.summary import answer_lines, plan_lines, summary_lines
 from vidpipe.predictions.tally import PredictTally
@@ -73,6 +73,8 @@ def label_one(config: PredictConfig) -> None:
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     checkpoint = load_checkpoint(config.checkpoint, "cuda" if on_gpu else "cpu")
     question = make_question(config, checkpoint.facts, checkpoint.checkpoint_id, checkpoint.url)
+    for note in question.notes:
+        logger.warning(note)
     memory_bytes = config.video_memory_mb << 20
     with Guard(checkpoint.facts.clip, time_limit_s=config.video_timeout_s, memory_limit_bytes=memory_bytes) as guard:
         try:
@@ -87,7 +89,10 @@ def label_videos(config: PredictConfig, output: str, work: Work) -> None:
     """Label what is new, changed or not yet asked, and write it all to the output."""
     start_s = time.monotonic()
     checkpoint = load_checkpoint(config.checkpoint)
-    question = make_question(config, checkpoint.facts, checkpoint.checkpoint_id, absolute_url(checkpoint.url))
+    question = ask(config, output, checkpoint.facts, checkpoint.checkpoint_id, absolute_url(checkpoint.url))
+    for note in question.notes:
+        logger.warning(note)
+    config = replace(config, **question.windows)
     source = find_source(config.source, question.facts.clip_spec, config.allow_url_prefix)
     with storage_errors(output):
         if source.stored is None:
@@ -156,7 +161,12 @@ def finish(
     seconds: float,
 ) -> None:
     """Write run.json and print the summary."""
-    facts = {"counts": counts, "deleted": log.num_deleted(), "newly_deleted": len(left.gone)}
+    facts = {
+        "counts": counts,
+        "ok_with_damage": tally.num_with_damage,
+        "deleted": log.num_deleted(),
+        "newly_deleted": len(left.gone),
+    }
     facts |= {"checkpoint_id": log.question.facts.checkpoint_id, "settings_key": log.question.facts.settings_key}
     facts |= {"num_actors": num_actors, **tally.facts(seconds), **tally.model_facts(seconds, num_actors)}
     versions = ["ray", "torch", "pyarrow", "av", "numpy"]

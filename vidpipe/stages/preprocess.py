@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from vidpipe.decode import check_decoder
 from vidpipe.errors import FailureRateError
 from vidpipe.interrupts import ignore_interrupts
 from vidpipe.lease import hold
-from vidpipe.ledger import FOLDERS, LABEL_COLUMNS, Ledger, WorkLeft, status_schema
+from vidpipe.ledger import FOLDERS, LABEL_COLUMNS, Ledger, WorkLeft, settings_of, status_schema
 from vidpipe.make_parts import PartSettings, receipts_of_parts, rewrite_part
 from vidpipe.manifest.load import load_manifest
 from vidpipe.manifest.reach import check_outside
@@ -55,6 +56,7 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
         check_outside(manifest["url"], config.output, FOLDERS)
         check_writable(config.output)
         check_run_file(config.output)
+        config = as_the_output(config)
         ledger = Ledger(config.output, config.clip)
         check_others(config.output, ledger.others())
     if config.dry_run:
@@ -67,6 +69,15 @@ def preprocess(config: PreprocessConfig, task: Task = make_parts_task) -> None:
             f"{tally.num_failed} of {tally.num_done} videos failed, --max-failure-rate is {config.max_failure_rate:g}; "
             f"all results are written, the reasons are in {join(config.output, 'status')}"
         )
+
+
+def as_the_output(config: PreprocessConfig) -> PreprocessConfig:
+    """The settings with the rules that the output's clips were made by, where nobody asked for others."""
+    clip = settings_of(config.output, config.clip)
+    kept = "; ".join(clip.differences(config.clip))
+    if kept:
+        logger.warning("%s keeps the rule it was made by (%s); another --output takes today's", config.output, kept)
+    return replace(config, clip=clip)
 
 
 def make_clips(config: PreprocessConfig, manifest: pa.Table, ledger: Ledger, task: Task, start_s: float) -> Tally:

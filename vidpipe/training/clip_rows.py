@@ -16,11 +16,12 @@ from vidpipe.errors import UsageError
 from vidpipe.ledger import open_ledger
 from vidpipe.parts import own_part
 from vidpipe.plain_tables import open_parquet
+from vidpipe.sampling import clip_spans_s, clip_weights
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem, storage_errors
 
 NUM_READERS = 16
-COLUMNS = ["video_id", "clip_index", "label", "split"]
+COLUMNS = ["video_id", "clip_index", "label", "split", "start_s", "end_s", "num_repeated"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class ClipRows:
     """(N,) number of the clip within its video."""
     truth: np.ndarray
     """(N,) index into the labels."""
+    weights: np.ndarray
+    """(N,) how much the clip counts for its video; see `sampling.clip_weights`."""
     failed: np.ndarray
     """(F,) index into the labels, of the videos of this split that failed to decode: they count as wrong."""
     groups: np.ndarray | None
@@ -64,6 +67,8 @@ class LabelledClips:
     splits: dict[str, ClipRows]
     key: str
     """Changes with every clip, label and split."""
+    clip_span_s: float
+    """Median over the training clips; see `sampling.clip_spans_s`."""
 
 
 def labelled_clips(output: str, train_split: str, val_split: str, test_split: str) -> LabelledClips:
@@ -85,7 +90,10 @@ def labelled_clips(output: str, train_split: str, val_split: str, test_split: st
             )
     known = status.select(["video_id", "version", "label", "split", "status"]).sort_by("video_id")
     digest = hashlib.blake2b(repr([ledger.spec.key, *known.to_pydict().values()]).encode(), digest_size=8)
-    return LabelledClips(output, ledger.spec, labels, splits, digest.hexdigest())
+    train = table.filter(pc.equal(table["split"], train_split))
+    starts_s, ends_s, num_repeated = (train[name].to_numpy() for name in ("start_s", "end_s", "num_repeated"))
+    spans_s = clip_spans_s(starts_s, ends_s, num_repeated, ledger.spec)
+    return LabelledClips(output, ledger.spec, labels, splits, digest.hexdigest(), float(np.median(spans_s)))
 
 
 def _read_rows(urls: list[str]) -> pa.Table:
@@ -162,6 +170,18 @@ def _rows_of(
         video_ids=video_ids,
         clip_index=rows["clip_index"].to_numpy(),
         truth=pc.index_in(rows["label"], value_set=value_set).to_numpy().astype(np.int64),
+        weights=_weights(rows, spec),
         failed=pc.index_in(failed["label"], value_set=value_set).to_numpy().astype(np.int64),
         groups=group_codes(group_names),
     )
+
+
+def _weights(rows: pa.Table, spec: ClipSpec) -> np.ndarray:
+    """Of clips that lie side by side as they were cut, video after video."""
+    if spec.sampling != "windows":
+        return np.ones(len(rows))
+    starts_s, ends_s = rows["start_s"].to_numpy(), rows["end_s"].to_numpy()
+    ids = rows["video_id"].to_numpy(zero_copy_only=False)
+    firsts = np.flatnonzero(np.append(len(ids) > 0, ids[1:] != ids[:-1]))
+    of_videos = zip(np.split(starts_s, firsts[1:]), np.split(ends_s, firsts[1:]), strict=True)
+    return np.concatenate([clip_weights(*spans_s, spec) for spans_s in of_videos])

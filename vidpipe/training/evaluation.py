@@ -32,7 +32,8 @@ class SplitLogits:
         num_crops = len(self.rows) // len(rows)
         crops = np.tile(np.arange(num_crops), len(rows))
         chosen = self.rows
-        return Views(rows.video_ids[chosen], rows.clip_index[chosen], crops, rows.truth[chosen], self.logits)
+        columns = rows.video_ids[chosen], rows.clip_index[chosen], crops, rows.truth[chosen], self.logits
+        return Views(*columns, rows.weights[chosen])
 
 
 @torch.inference_mode()

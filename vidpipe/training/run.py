@@ -194,6 +194,7 @@ def write_checkpoint(
         clip=clips.spec,
         views=config.views,
         size=trainer.transform.size,
+        clip_span_s=clips.clip_span_s,
         temperature=metrics[config.val_split]["temperature"],
         metrics=metrics,
         training=config.settings,
