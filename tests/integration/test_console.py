@@ -39,7 +39,8 @@ def test_a_file_gets_the_story_of_a_training_on_two_workers_in_order_and_plain(t
     told = [line for line in done.stderr.splitlines() if not re.fullmatch(progress, line)]
     assert unexpected("\n".join(told), story) == []
     assert [bool(re.fullmatch(pattern, line)) for pattern, line in zip(story, told, strict=True)] == [True] * 4
-    assert [line.split(" ", 1)[0] for line in done.stdout.splitlines()] == ["clips", "val", "best", "time", "output"]
+    names = [line.split(" ", 1)[0] for line in done.stdout.splitlines()]
+    assert names == ["geometry", "clips", "val", "best", "time", "output"]
     assert "\x1b" not in done.stdout + done.stderr
 
 
