@@ -34,6 +34,7 @@ def test_every_test_against_strangers_is_on_the_page_or_shows_that_the_rest_is_a
         "test_other_cells_stay_as_they_are",
         "test_what_is_no_secret_is_shown_as_it_is",
         "test_only_texts_are_redacted",
+        "test_colors_of_ray_do_not_reach_a_file",
         "test_a_listing_in_a_bucket_names_all_that_lies_in_it",
         "test_a_local_table_is_the_users_own_word_unless_they_limit_it",
         "test_relative_paths_of_a_table_in_a_bucket_start_at_the_root_that_the_command_names_and_stay_there",

@@ -31,7 +31,7 @@ from vidpipe.manifest.schema import FILES_SCHEMA, read_manifest
 from vidpipe.parts import PartWriter, clips_schema, part_name
 from vidpipe.predictions import read_facts, read_predictions
 from vidpipe.predictions.decisions import read_thresholds
-from vidpipe.predictions.schema import PREDICTION_COLUMNS
+from vidpipe.predictions.schema import prediction_schema
 from vidpipe.predictions.side_table import SideTable
 from vidpipe.report import read_inputs
 from vidpipe.report.film import film_strips
@@ -84,13 +84,13 @@ def first(folder: Path, pattern: str) -> Path:
 
 def side_table(output: Path, name: str) -> None:
     """Bring a table beside the predictions in order, one of whose videos has moved on."""
-    journal = Journal(str(output / "predictions"), pa.schema(PREDICTION_COLUMNS))
+    journal = Journal(str(output / "predictions"), prediction_schema(read_facts(str(output))))
     part = first(output, f"{name}/*.parquet").name
     rows = journal.read(["video_id", f"{name}_part"])
     moved = rows.filter(pa.compute.equal(rows[f"{name}_part"], part))["video_id"].combine_chunks()[:1]
     journal.amend(moved, f"{name}_part", pa.array(["moved.parquet"]))
     shutil.copy(first(GOLDEN, f"{output.name}/{name}/*.parquet"), output / name / "moved.parquet")
-    SideTable(str(output), name, journal).tidy()
+    SideTable(str(output), name, journal, is_asked_for=True).tidy()
 
 
 def lease(output: Path) -> None:
@@ -128,8 +128,8 @@ def test_a_damaged_file_of_an_output_is_named_with_the_way_out(kind: str, tmp_pa
     name, pattern, read = OWN_FILES[kind]
     output = Path(shutil.copytree(GOLDEN / name, tmp_path / name))
     if kind == "lease":
-        (output / "lease").mkdir()
-        (output / "lease" / "ab.json").write_text('{"id": "ab", "command": "train"}')
+        (output / "lease").mkdir(exist_ok=True)
+        (output / "lease" / f"{'ab' * 16}.json").write_text('{"id": "ab", "command": "train"}')
     damaged = cut(max(output.glob(pattern)))
     with pytest.raises(DamagedFileError) as caught:
         read(output)
@@ -139,7 +139,7 @@ def test_a_damaged_file_of_an_output_is_named_with_the_way_out(kind: str, tmp_pa
 
 def test_whatever_damage_there_is_the_status_file_is_named(tmp_path: Path):
     whole = first(GOLDEN, "clips/status/*.parquet").read_bytes()
-    path = tmp_path / "status" / "1-ab.parquet"
+    path = tmp_path / "status" / "0000000001-0123456789ab.parquet"
     path.parent.mkdir()
     rng, named = random.Random(0), 0
     for _ in range(150):
@@ -151,7 +151,7 @@ def test_whatever_damage_there_is_the_status_file_is_named(tmp_path: Path):
         path.write_bytes(data)
         try:
             open_ledger(str(tmp_path)).read(["video_id", "version", "status", "duration_s"])
-        except DamagedFileError as error:
+        except (DamagedFileError, UsageError) as error:  # a footer that has lost vidpipe's mark is nobody's
             named += str(path) in str(error)
     assert named > 75
 

@@ -24,7 +24,7 @@ from vidpipe.transfer import file_names, join, read_buffer
 
 COLUMNS = (
     *("video_id", "url", "version", "status", "error_code", "error", "label", "score", "top_labels", "num_clips"),
-    *("checkpoint_id", "settings_key", "predicted_at", "is_deleted"),
+    *("num_damaged", "checkpoint_id", "settings_key", "predicted_at", "is_deleted"),
 )
 
 

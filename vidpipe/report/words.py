@@ -87,7 +87,7 @@ def warnings(
     answers, found = videos.answers, []
     if num_other_rows:
         found.append(f"Left out: {plural(num_other_rows, 'row')} of the predictions by other checkpoints or settings.")
-    num_damaged = pc.sum(pc.greater(videos.table["num_damaged"], 0)).as_py()
+    num_damaged = pc.sum(pc.greater(videos.table["num_damaged"], 0)).as_py() or 0
     if num_damaged:
         found.append(f"Labelled although packets are damaged: {plural(num_damaged, 'video')} (num_damaged).")
     if split is None:
