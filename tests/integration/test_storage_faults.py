@@ -109,7 +109,7 @@ def write(bucket: str, folder: Path) -> None:
 
 
 def keep_a_table(bucket: str, folder: Path) -> None:
-    journal = Journal(f"{bucket}/table", pa.schema({"video_id": pa.string(), "answer": pa.int64()}))
+    journal = Journal(f"{bucket}/table", pa.schema({"video_id": pa.string(), "answer": pa.int64()}, {"vidpipe": "{}"}))
     for answer in (1, 2):
         journal.commit([{"video_id": "a", "answer": answer}])
     journal.compact()
