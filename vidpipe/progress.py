@@ -80,8 +80,8 @@ class Progress:
 
     def line(self) -> str:
         """`320 / 2000 videos (16 %), 79 s left, 3 failed, 21.4 videos/s`; time and rate once they mean something."""
-        share = 100 * self.num_done / max(self.total, 1)
-        words = [f"{self.num_done} / {self.total} {self.unit} ({share:.0f} %)", self._note]
+        percent = 100 * self.num_done // max(self.total, 1)  # 100 % is all of them
+        words = [f"{self.num_done} / {self.total} {self.unit} ({percent} %)", self._note]
         if rate := self._rate():
             words.append(f"{rate:.1f} {self.unit}/s" if rate >= 1 else f"{60 * rate:.1f} {self.unit}/min")
             if self.num_done < self.total:  # before what a narrow terminal cuts off
