@@ -17,17 +17,19 @@ from vidpipe.interrupts import MESSAGE
 from vidpipe.training.saved_state import state_names
 
 LIMIT_S = 240.0
+NUM_EPOCHS = 50  # short ones: it takes a second or two until Ctrl-C has ended the workers
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_command_interrupted_killed_and_repeated_ends_as_an_undisturbed_one(tmp_path: Path):
     clips = write_clips(tmp_path / "clips", {"train": 53, "val": 13, "test": 11}, num_clips=2)
-    calm = tiny_config(clips, tmp_path / "calm", epochs=14, learning_rate=3e-4)
+    calm = tiny_config(clips, tmp_path / "calm", epochs=NUM_EPOCHS, learning_rate=3e-4)
     expected = train_alone(calm)
-    stormy = tiny_config(clips, tmp_path / "stormy", epochs=14, learning_rate=3e-4)
+    stormy = tiny_config(clips, tmp_path / "stormy", epochs=NUM_EPOCHS, learning_rate=3e-4)
     flags = ["--model", "transformer", "--backbone", "videomae", "--weights", "none"]
-    flags += ["--model-config", *TINY.model_config, "--output", stormy.output, "--epochs", 14, "--batch-size", 10]
-    flags += ["--learning-rate", 3e-4, "--num-workers", 1, "--cpus-per-worker", 1, "--checkpoint-every-s", 0.0001]
+    flags += ["--model-config", *TINY.model_config, "--output", stormy.output, "--batch-size", 10]
+    flags += ["--epochs", NUM_EPOCHS, "--learning-rate", 3e-4, "--checkpoint-every-s", 0.0001]
+    flags += ["--num-workers", 1, "--cpus-per-worker", 1]
     command = job_command("train", clips, *flags)
 
     def run_until(is_time: Callable[[], bool], what: signal.Signals | None) -> tuple[int, str]:

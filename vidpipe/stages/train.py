@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 # Of all workers together. Ray's own limit of a minute passes on a busy machine while they import torch, and then it
 # begins again, without end.
 START_LIMIT_S = "600"
+ABORT_LIMIT_S = 10.0  # of workers that were interrupted
 TEST_SPLIT = "test"
 RAY_FOLDER_PREFIX = ".vidpipe-ray-"
 RAY_FOLDER = rf"{re.escape(RAY_FOLDER_PREFIX)}[0-9a-f]{{32}}"
@@ -207,7 +208,10 @@ def fit(trainer: Any) -> None:
         trainer.fit()
     except KeyboardInterrupt:
         for controller in controllers:
-            ray.kill(controller)  # with its workers: nobody writes once the lease is given back
+            # Its workers end first: nobody may write once the lease is given back.
+            with suppress(ray.exceptions.RayError):
+                ray.get(controller.abort.remote(), timeout=ABORT_LIMIT_S)
+            ray.kill(controller)
         raise
     except ray.train.ControllerError as error:
         why = getattr(error.controller_failure, "cause", error.controller_failure)
