@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -167,7 +168,7 @@ def test_settings_that_do_not_fit_the_clips_are_refused_and_an_earlier_run_is_le
     clips = write_clips(tmp_path / "clips", {"train": 24, "val": 6})
     earlier = tmp_path / "out" / "run.json"
     earlier.parent.mkdir()
-    earlier.write_text("{}")
+    earlier.write_text(json.dumps({"command": "train", "settings": {}, "versions": {}}))
     with pytest.raises(ValueError, match=message):
         train(tiny_config(clips, tmp_path / "out", restart=True, **changes))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
