@@ -61,7 +61,7 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
         "dir": folder / "data",
-        "volume.max": 100,
+        "volume.max": 1000,  # each bucket takes some for itself
         "s3.config": config,
     }
     options |= {"master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": s3_port}

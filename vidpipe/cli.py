@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import tyro
 
-from vidpipe.descendants import kill, processes_below
+from vidpipe.descendants import adopt_orphans, end_descendants
 from vidpipe.errors import FailureRateError, OutputInUseError, UsageError
 from vidpipe.flags import POSITIONAL, settings_from_flags
 from vidpipe.interrupts import EXIT_CODE, MESSAGE, ignore_interrupts, interruptible, watch_keyboard
@@ -139,11 +139,12 @@ def leave() -> NoReturn:
         os._exit(EXIT_CODE)
 
     threading.Thread(target=give_up, daemon=True).start()
-    below = processes_below(os.getpid())
+    adopt_orphans()
     with suppress(BaseException):  # half an import, half a start: there is nobody left to be told
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
-    kill(below)  # Ray forgets the agents of a node that it had just begun to start, and they stay for minutes
+    # Ray forgets the agents of a node that it had just begun to start, and they stay for minutes.
+    end_descendants()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

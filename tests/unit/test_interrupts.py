@@ -134,6 +134,23 @@ def test_what_an_interrupted_job_has_started_ends_with_it(tmp_path: Path):
         time.sleep(0.01)
 
 
+def test_what_starts_while_an_interrupted_job_ends_and_loses_its_parent_ends_with_it(tmp_path: Path):
+    body = """
+    def shut_down():  # as Ray does: the node ends, and an agent that it has just started stays
+        node = subprocess.Popen(["sh", "-c", "sleep 120 & echo $!; exec sleep 120"], stdout=subprocess.PIPE,
+            start_new_session=True)
+        print(int(node.stdout.readline()), flush=True)
+        node.kill()
+
+    sys.modules["ray"] = types.SimpleNamespace(shutdown=shut_down)
+    press()
+    time.sleep(30)
+    """
+    job = run_job(tmp_path, body, imports="import subprocess, types")
+    assert job.returncode == 130
+    assert not is_running(int(job.stdout))
+
+
 def test_a_job_in_the_background_goes_on(tmp_path: Path):
     job = run_job(tmp_path, "press(2); print('done')", before=signal.SIG_IGN)
     assert (job.returncode, job.stdout, job.stderr) == (0, "done\n", "")
