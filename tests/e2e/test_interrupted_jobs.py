@@ -25,7 +25,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("one", TRIES.values(), ids=TRIES)
 def test_two_signals_end_a_job_with_130_one_message_and_no_process_left(inputs: Path, tmp_path: Path, one: Try):
     outcome, number = None, 0
-    while outcome is None:  # a machine so fast that it was done by then
+    # A machine so fast that it was done by then, or as good as done.
+    while outcome is None or outcome.verdict in ("result written", "on the edge"):
         outcome = interrupt(one, inputs, tmp_path / str(number), span_s=1.0)
         one, number = replace(one, moment=one.moment / 2), number + 1
     assert (outcome.code, outcome.verdict) == (130, "interrupted"), outcome.text
