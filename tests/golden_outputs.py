@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
+
+from vidpipe.cli import parse
 
 GOLDEN = Path(__file__).parent / "golden" / "4d62fbf"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
@@ -66,3 +71,15 @@ def drop_column(folder: Path, column: str) -> None:
     """Rewrite the tables of a folder without a column, as by a version that did not have it yet."""
     for path in folder.glob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns([column]), path)
+
+
+def command(config_class: type, *arguments: object) -> Any:
+    """The settings that a command line gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["job", *map(str, arguments)])
+        return parse(config_class)
+
+
+def counts_of(output: Path) -> dict[str, int]:
+    """The counts of the run that wrote the output last."""
+    return json.loads((output / "run.json").read_text())["counts"]

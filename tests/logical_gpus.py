@@ -43,7 +43,7 @@ def note(name: str, **facts: Any) -> None:
 
 
 def block_facts(block: pa.Table) -> dict[str, Any]:
-    """Which clips are in a block, in order."""
+    """The clips of a block, in order."""
     rows = block.select(["video_id", "clip_index"]).to_pylist()
     num_clips = sum(row["clip_index"] != CLOSING_INDEX for row in rows)
     return {"rows": [[row["video_id"], row["clip_index"]] for row in rows], "num_clips": num_clips}

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "video_facts": set(),
     "guard": {"errors", "ranges", "spec"},
     "parts": {"file_errors", "guard", "own_files", "spec", "transfer"},
-    "journal": {"errors", "file_errors", "storage", "transfer"},
+    "journal": {"own_files", "errors", "file_errors", "storage", "transfer"},
     "lease": {"errors", "file_errors", "storage", "transfer"},
     "ledger": {"errors", "file_errors", "journal", "lease", "own_files", "parts", "spec", "transfer", "video_facts"},
     "predictions": {

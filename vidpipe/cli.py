@@ -44,7 +44,7 @@ LEAVE_LIMIT_S = 20.0  # for Ray's processes to end after Ctrl-C
 RAY_PATIENCE = {"RAY_grpc_client_keepalive_timeout_ms": "20000"}
 # Ray calls it an error, of each of its own pools of actors, that an argument of an actor lies in the object store.
 NO_ERROR = "has constructor arguments in the object store and max_restarts > 0"
-# What Abseil traces of a lock that a process has as it ends.
+# Traced by Abseil when a process ends with a lock taken.
 TRACE = r"\[mutex\.cc : \d+\] RAW: (Lock (blocking|returning)|Unlock) 0x"
 # The driver shows no line of another process that matches; a process reads it when it loads Ray. A Ray of our own lets
 # its workers be until the end: one that it ended as idle in mid-run aborted now and then (8 of 146 sessions).

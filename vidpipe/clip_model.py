@@ -82,7 +82,7 @@ class ClipModel:
             return self._compute(clips, len(frames))
 
     def _compute(self, clips: torch.Tensor, num_clips: int) -> ClipAnswers:
-        """What the model says of the first `num_clips` clips (N, T, H, W, C) uint8 on its device."""
+        """Logits, and features where wanted, of the first `num_clips` clips (N, T, H, W, C) uint8 on its device."""
         busy = _Stopwatch(self._device)
         logits, features = [], []
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):

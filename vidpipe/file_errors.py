@@ -23,7 +23,7 @@ _UNREADABLE = (
 )
 
 
-# Of facts without their fields, with others, or with values of another kind: another version's, or nobody's.
+# Raised by facts that lack fields, have others, or values of another kind: another version's, or nobody's.
 NO_FACTS = (KeyError, TypeError, AttributeError, UsageError)
 
 

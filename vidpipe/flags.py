@@ -76,7 +76,7 @@ def _cut(text: str) -> tuple[str, str | Callable[[str], str]]:
 
 
 def _metavar(name: str, kind: Any) -> str | None:
-    """What stands for a value: SOURCE, and INT rather than {None}|INT; None where tyro's own is as good."""
+    """The placeholder of a value: SOURCE, and INT rather than {None}|INT; None where tyro's own is as good."""
     if get_origin(kind) is Annotated:
         return name.upper() if [*get_args(kind)[1:]] == POSITIONAL else None
     if get_origin(kind) not in (Union, UnionType):

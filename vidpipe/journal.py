@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from vidpipe.errors import UsageError
 from vidpipe.file_errors import own_file
+from vidpipe.own_files import METADATA_KEY
 from vidpipe.storage import filesystem
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
 
@@ -27,7 +28,6 @@ SMALL_FILE_ROWS = 50_000
 LARGE_FILE_ROWS = 1_000_000  # of a merged file; a reader holds one file whole, besides the columns that it wants
 WAY_OUT = "remove it, and run the same command again: the videos of which it told are done again where need be"
 NAME = r"[0-9]{10,}-[0-9a-f]{12}\.parquet"
-METADATA_KEY = b"vidpipe"  # of the metadata of every file: the mark that vidpipe wrote it
 NUM_READERS = 8  # a run of a day leaves thousands of files, and a request takes tens of milliseconds
 
 

@@ -41,7 +41,7 @@ class VideoAnswer:
     num_clips: int
     num_crops: int
     facts: dict[str, Any]
-    """What the status row of preprocess says of the video: `VIDEO_FACTS`."""
+    """The video's `VIDEO_FACTS`, as the status row of preprocess has them."""
 
 
 def label_video(url: str, checkpoint: Checkpoint, guard: Guard, precision: Precision = "fp32") -> VideoAnswer:
@@ -78,7 +78,7 @@ def delivered(url: str, guard: Guard) -> Iterator[Clip | Restart | VideoFacts]:
 
 @dataclass(frozen=True, eq=False)
 class ViewedClips:
-    """What the model said of the clips of a video that was delivered whole."""
+    """The model's answers for the clips of a video that was delivered whole."""
 
     logits: np.ndarray
     """(clips, crops, labels) float32."""

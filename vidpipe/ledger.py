@@ -161,7 +161,7 @@ class Ledger:
         return len(names)
 
     def others(self) -> dict[str, list[str]]:
-        """What others put into the output's own folders, by folder."""
+        """Names of files that vidpipe did not write in the output's own folders, by folder."""
         return {
             "clips": self._files().others,
             "status": others_in(self._journal.folder, NAME),
@@ -181,7 +181,7 @@ class Ledger:
             )
 
     def _files(self) -> SortedFiles:
-        """What lies beside the parts in use."""
+        """The files of `clips/` besides the parts in use."""
         every = self._journal.read_all(["video_id", "part"])
         once, now = (set(pc.unique(rows["part"]).to_pylist()) for rows in (every, latest_rows(every)))
         return sort_files(join(self.output, "clips"), now, once, RECEIPTS_KEY)

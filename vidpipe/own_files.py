@@ -1,4 +1,4 @@
-"""Which files in an output's own folders are vidpipe's. Others are never removed and never read, but named.
+"""Tells vidpipe's files in an output's own folders from others. Those are never removed and never read, but named.
 
 A file is vidpipe's when it has a name that vidpipe gives *and* holds a mark that vidpipe leaves (Parquet metadata), or
 when rows of the output name it. What is removed is only ever taken from such a list, see `sort_files`.
@@ -21,6 +21,8 @@ from vidpipe.transfer import join, list_folder, read_buffer, read_head
 
 logger = logging.getLogger(__name__)
 
+METADATA_KEY = b"vidpipe"
+"""A key of the metadata of each Parquet file of an output: the mark that vidpipe wrote it."""
 CONTENT_NAME = re.compile(r"[0-9a-f]{24}\.parquet")
 """Parts, and tables beside the predictions: named by a hash of what is in them."""
 UNFINISHED = r"\.{name}\.[0-9]+"
@@ -34,7 +36,7 @@ MAX_DEPTH = 8
 
 @dataclass(frozen=True)
 class SortedFiles:
-    """What lies in a folder of tables besides the files in use; names of folders end with a slash."""
+    """The files of a folder of tables besides those in use; names of folders end with a slash."""
 
     left_over: list[str]
     """Files that vidpipe wrote, and that no row names (any more)."""
@@ -57,7 +59,7 @@ def sort_files(folder: str, in_use: set[str], once_in_use: set[str], mark: bytes
 
 
 def others_in(folder: str, name: str) -> list[str]:
-    """What lies in a folder besides files whose names match the pattern `name`, whole or unfinished."""
+    """Names in a folder besides those that match the pattern `name`, whole or unfinished."""
     ours = re.compile(f"({name})|{UNFINISHED.format(name=f'({name})')}")
     return [found for found, _ in _names(folder) if not ours.fullmatch(found)]
 

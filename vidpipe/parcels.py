@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 COLUMN = "table"
-# What a task may do besides decoding one video: start its child, fetch, write, wait for room. With the default
+# A task may do more than decode one video: start its child, fetch, write, wait for room. With the default
 # --video-timeout-s the limit is then Ray's own, 1,800 s.
 OTHER_WORK_S = 600.0
 TRIES_OF_A_VIDEO = 2  # a child that is killed from outside gets a second chance

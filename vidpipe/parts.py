@@ -20,13 +20,12 @@ import pyarrow.parquet as pq
 from vidpipe import __version__
 from vidpipe.file_errors import own_file
 from vidpipe.guard import Clip
-from vidpipe.own_files import parquet_metadata
+from vidpipe.own_files import METADATA_KEY, parquet_metadata
 from vidpipe.spec import ClipSpec
 from vidpipe.transfer import arrow_buffer, join
 
 ROW_GROUP_BYTES = 8 << 20  # a worker holds three of them; larger ones make the file no smaller
 ZSTD_LEVEL = 2  # of 117 real clips of 602 KB: 1.4 ms and 337 KB each; level 1: 1.2 and 354, level 3: 2.4 and 324
-METADATA_KEY = b"vidpipe"
 RECEIPTS_KEY = b"vidpipe.receipts"
 PLAIN_COLUMNS = {
     "video_id": pa.string(),

@@ -30,7 +30,7 @@ class Pools:
 def fit_pools(
     num_cpus: int, num_gpus: int, node_cpus: int, *, num_actors: int | None, num_workers: int | None, on_gpu: bool
 ) -> Pools:
-    """Of a cluster whose largest node has `node_cpus`. Raises UsageError for numbers with which nothing would move."""
+    """Shares out a cluster whose largest node has `node_cpus`; UsageError for numbers with which nothing would move."""
     if on_gpu:
         actors = num_actors or num_gpus
         if actors > num_gpus:

@@ -25,7 +25,7 @@ class ReceiptDesk:
     def __init__(self, ledger: Ledger, todo: pa.Table, tally: Tally) -> None:
         self._ledger, self._todo, self._tally = ledger, todo, tally
         self._counted: dict[str, tuple[str | None, int, int]] = {}
-        """What the tally holds of each video: error code, clips, damaged packets."""
+        """The tally's share of each video: error code, clips, damaged packets."""
         self._pending: list[pa.Table] = []
         self._committed_s = time.monotonic()
         self._progress = Progress(len(todo))
@@ -61,7 +61,7 @@ class ReceiptDesk:
 
     def commit(self) -> None:
         if self._pending:
-            # Of two rows of one video the later one counts, and both are kept until the next compaction: they tell that
+            # The later of two rows of a video counts, and both are kept until the next compaction: they tell that
             # the part of the earlier one holds clips which count no more.
             self._ledger.commit(pa.concat_tables(self._pending))
             self._pending = []

@@ -121,7 +121,7 @@ def clip_spans_s(starts_s: np.ndarray, ends_s: np.ndarray, num_repeated: np.ndar
 
 
 def counted_s(starts_s: np.ndarray, ends_s: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """What the seconds of a video up to each of `times_s` count for a clip: one that n clips cover, 1/n for each."""
+    """Seconds of a video up to each of `times_s` as a clip counts them: one that n clips cover, 1/n for each."""
     edges_s = np.unique(np.concatenate([starts_s, ends_s]))
     num_begun, num_over = (np.searchsorted(np.sort(of_all), edges_s, side="right") for of_all in (starts_s, ends_s))
     num_clips = (num_begun - num_over)[:-1]

@@ -1,4 +1,4 @@
-"""What is known of a video once it was delivered: the columns that every table of videos has for it."""
+"""Facts of a video that was delivered: the columns that every table of videos has for it."""
 
 from __future__ import annotations
 

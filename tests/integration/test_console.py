@@ -1,4 +1,4 @@
-"""What a newcomer sees of a job: its own few lines, in order, and none that would have to be ignored."""
+"""A newcomer sees the job's own few lines, in order, and none that would have to be ignored."""
 
 from __future__ import annotations
 

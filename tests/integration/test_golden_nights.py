@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from golden_outputs import (
     PREDICTED,
     PREPROCESSED,
     add_video,
+    command,
     copy_golden,
+    counts_of,
     drop_column,
 )
 
-from vidpipe.cli import parse
 from vidpipe.config import PredictConfig, PreprocessConfig, TrainConfig
 from vidpipe.ledger import open_ledger
 from vidpipe.predictions import read_facts, read_predictions
@@ -35,17 +35,6 @@ ONE_NEW = {"videos": NUM_VIDEOS + 1, "ok": 1, "failed": 0, "unchanged": NUM_VIDE
 @pytest.fixture
 def golden(ray_local: str, tmp_path: Path) -> Path:
     return copy_golden(tmp_path / "golden")
-
-
-def command(config_class: type, *arguments: object) -> Any:
-    """The settings of a command line."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["job", *map(str, arguments)])
-        return parse(config_class)
-
-
-def counts_of(output: Path) -> dict[str, int]:
-    return json.loads((output / "run.json").read_text())["counts"]
 
 
 @pytest.mark.parametrize("name", PREPROCESSED)

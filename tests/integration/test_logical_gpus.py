@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="here are GPUs
 
 
 def run_apart(name: str, folder: Path, **variables: str) -> str:
-    """What a run of `logical_gpus` printed."""
+    """Runs `logical_gpus`; returns what it printed."""
     command = [sys.executable, logical_gpus.__file__, name, str(folder)]
     env = {**os.environ, **variables}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S)

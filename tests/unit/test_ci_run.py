@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def calls(folder: Path, user: int, apt_code: int, present: tuple[str, ...] = ()) -> list[str]:
-    """What .ci/run calls on a machine with these commands only, where apt-get ends with this code."""
+    """The calls of .ci/run on a machine with these commands only, where apt-get ends with this code."""
     for name in ("bash", "dirname", "timeout"):
         (folder / name).symlink_to(shutil.which(name))
     scripts = {

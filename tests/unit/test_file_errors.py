@@ -73,7 +73,7 @@ def test_a_bug_and_a_damaged_file_end_with_1_and_their_traceback_and_a_mistake_w
 
 
 def cut(path: Path) -> Path:
-    """What is left of a file whose upload or copy broke off."""
+    """Leave half of a file, as an upload or a copy that broke off does."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
 

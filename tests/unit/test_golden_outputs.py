@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,14 @@ from golden_outputs import (
     NUM_VIDEOS,
     PREDICTED,
     PREPROCESSED,
+    command,
     copy_golden,
+    counts_of,
     drop_column,
     remove_videos,
 )
 
 from vidpipe.checkpoints import load_checkpoint
-from vidpipe.cli import parse
 from vidpipe.config import PredictConfig, PreprocessConfig
 from vidpipe.guard import Guard
 from vidpipe.label_video import label_video
@@ -39,17 +38,6 @@ LIMITS = {"time_limit_s": 60.0, "memory_limit_bytes": 2 << 30}
 @pytest.fixture
 def golden(tmp_path: Path) -> Path:
     return copy_golden(tmp_path / "golden")
-
-
-def command(config_class: type, *arguments: object) -> Any:
-    """The settings of a command line."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["job", *map(str, arguments)])
-        return parse(config_class)
-
-
-def counts_of(output: Path) -> dict[str, int]:
-    return json.loads((output / "run.json").read_text())["counts"]
 
 
 def manifest_rows(golden: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is scaled and cut by default is what the published weights were evaluated on: against torchvision's own word."""
+"""The default scaling and crop are those of the published evaluation: against torchvision's own word."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from vidpipe.transforms.published import evaluation_text, published_short, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 R3D = ModelInput(112, 112, True, None, 1, MEAN, STD, resize_short=128)
-# What torchvision 0.29 and the hub publish: a change of theirs shows here, and is a change of everybody's defaults.
+# As torchvision 0.29 and the hub publish them: a change of theirs shows here, and is a change of everybody's defaults.
 TABLE = {
     ("conv3d", "r3d_18"): (128, 112),
     ("conv3d", "mc3_18"): (128, 112),

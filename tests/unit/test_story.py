@@ -1,4 +1,4 @@
-"""What workers tell the driver of a training run: in order, once, and of progress only the first of them."""
+"""Workers tell the driver of a training run in order and once, and only the first of them tells its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def place(num_done: int, work: str = "training") -> Place:
 
 
 def said(*messages: str, rank: int, level: int = logging.INFO) -> list[Message]:
-    """What a rank sends when it logs these lines."""
+    """The messages that a rank sends when it logs these lines."""
     sent: list[Message] = []
     speaker = Speaker(sent.append, is_first=rank == 0)
     logger = logging.Logger("vidpipe.training.run")

@@ -49,7 +49,7 @@ def test_videos_of_a_group_are_known_as_such_the_failed_ones_too(tmp_path: Path)
 
 
 def test_the_interval_that_training_tells_is_that_of_its_groups(tmp_path: Path):
-    """Of 12 videos in 2 groups no more is known than of 2 videos."""
+    """12 videos in 2 groups tell no more than 2 videos."""
     widths = []
     for name, videos_a_group in (("alone", None), ("grouped", 6)):
         clips = write_clips(tmp_path / name, {"train": 12, "val": 12}, videos_a_group=videos_a_group)

@@ -1,4 +1,4 @@
-"""What a run starts with: the published geometry where it is new, its own where it goes on."""
+"""A run starts with the published geometry where it is new, its own where it goes on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def config_of(output: Path, **changes: object) -> TrainConfig:
 
 
 def started(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> TrainConfig:
-    """What `train` makes of a command before any work."""
+    """The settings that `train` makes of a command before any work."""
     config = as_begun(config)
     if not config.restart:
         check_same_run(config, clips)

@@ -1,4 +1,4 @@
-"""What a training worker asks for is to be had on one node, with the GPU that it trains on."""
+"""The resources that a training worker asks for are to be had on one node, with the GPU that it trains on."""
 
 from __future__ import annotations
 

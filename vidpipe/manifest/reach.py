@@ -85,7 +85,7 @@ def check_outside(urls: pa.ChunkedArray, output: str, folders: tuple[str, ...]) 
 
     The output itself may lie inside the source.
     """
-    # Of millions of videos that lie in a few folders, each folder is looked at once.
+    # Each folder is looked at once: millions of videos lie in a few.
     lying_in = pc.unique(pc.replace_substring_regex(urls, r"[^/]*$", ""))
     fs, _ = filesystem(output)
     is_local = isinstance(fs, LocalFileSystem)

@@ -54,7 +54,7 @@ class Ranked:
 @dataclass(frozen=True)
 class Cut:
     index: int
-    """Of the score."""
+    """Lowest score that is answered."""
     precision_low: float
     """Lower bound of the precision from that score on."""
 

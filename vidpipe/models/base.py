@@ -52,7 +52,7 @@ class VideoModel(nn.Module):
         return name
 
     def present_name(self, name: str) -> str:
-        """What a tensor is called in files that are written now, where older ones call it `name`."""
+        """The name that a tensor has in files written now, where older ones call it `name`."""
         return name
 
     def published_names(self) -> dict[str, str]:

@@ -138,7 +138,7 @@ class PredictionLog:
             table.sweep()
 
     def others(self) -> dict[str, list[str]]:
-        """What others put into the output's own folders, by folder."""
+        """Names of files that vidpipe did not write in the output's own folders, by folder."""
         return {
             FOLDER: others_in(join(self.output, FOLDER), NAME),
             **{name: table.others() for name, table in self._side_tables.items()},

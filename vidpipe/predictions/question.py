@@ -37,7 +37,7 @@ class Question:
     with_segments: bool = False
     with_features: bool = False
     notes: tuple[str, ...] = ()
-    """What a user must know of the windows, one line each; to be logged."""
+    """Lines to log: what a user must know of the windows."""
 
     @property
     def windows(self) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from vidpipe.own_files import METADATA_KEY
 from vidpipe.spec import ClipSpec
 from vidpipe.transform_spec import ViewSpec
 from vidpipe.video_facts import VIDEO_FACTS
 
-METADATA_KEY = b"vidpipe"
 UNKNOWN = "unknown"
 """The label of a video whose best score stays below its threshold."""
 

@@ -71,7 +71,7 @@ class SideTable:
         return len(names)
 
     def others(self) -> list[str]:
-        """What others put into the folder."""
+        """Names of files in the folder that vidpipe did not write."""
         found = self._files().others
         if self.is_asked_for or not found:
             return found

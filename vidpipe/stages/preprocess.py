@@ -159,7 +159,7 @@ def with_labels(status: pa.Table, manifest: pa.Table) -> pa.Table:
 
 
 def run_tasks(task: Task, tasks: list[pa.Table], config: PreprocessConfig) -> Iterator[pa.Table]:
-    """What one Ray task per table yields, in any order; Ray runs a task again when its worker or node is lost."""
+    """Yields what one Ray task per table does, in any order; Ray runs a task of a lost worker or node again."""
     import ray.data
 
     tables = ray.data.from_arrow(tasks)

@@ -116,7 +116,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """What each node of the cluster has."""
+    """Resources of each node of the cluster: CPU, GPU and others, by name."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

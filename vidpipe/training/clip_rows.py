@@ -177,7 +177,7 @@ def _rows_of(
 
 
 def _weights(rows: pa.Table, spec: ClipSpec) -> np.ndarray:
-    """Of clips that lie side by side as they were cut, video after video."""
+    """Weight of each clip (N,): 1, or the seconds of a window; clips lie video after video, as they were cut."""
     if spec.sampling != "windows":
         return np.ones(len(rows))
     starts_s, ends_s = rows["start_s"].to_numpy(), rows["end_s"].to_numpy()

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from vidpipe.file_errors import own_file
+from vidpipe.file_errors import is_unreadable, own_file
 from vidpipe.plain_tables import read_parquet
 from vidpipe.training.clip_rows import ClipRows
 from vidpipe.transfer import file_names, join, put_bytes, read_buffer, remove_files
@@ -131,7 +131,9 @@ class Pieces:
                 continue
             try:
                 table = read_parquet(read_buffer(join(self._folder, name)), columns)
-            except pa.ArrowInvalid as error:
+            except Exception as error:
+                if not is_unreadable(error):
+                    raise
                 logger.warning("%s cannot be read (%s) and is left alone", join(self._folder, name), error)
                 continue
             if (table.schema.metadata or {}).get(PIECE_KEY) == self.name.encode():

@@ -34,7 +34,7 @@ def with_published_geometry(config: TrainConfig, clips: LabelledClips, model: Vi
 
 
 def geometry_line(config: TrainConfig, clips: LabelledClips, model: VideoModel) -> str:
-    """What training and evaluation take of the stored frames, and whether that is the rule of an older run."""
+    """Says what training and evaluation take of the stored frames, and whether that is the rule of an older run."""
     frame, crop = clips.spec.shape[1:3], input_size(config, model)
     trained = training_text(frame, crop, config.views, config.augment)
     seen = evaluation_text(frame, crop, config.views)

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vidpipe.config import TrainConfig
 from vidpipe.models import VideoModel
 
-# What layers of torch, torchvision and transformers call the share of values, of attention or of paths that they drop.
+# Names that layers of torch, torchvision and transformers give the share of values, attention or paths that they drop.
 DROPPED_SHARES = ("p", "dropout", "dropout_prob", "attention_dropout", "drop_prob", "drop_rate")
 
 

@@ -1,4 +1,4 @@
-"""What the workers of a run tell its driver, and how that shows it: in order, and all of it before the summary.
+"""The workers of a run tell its driver how far they are; it shows that in order, and all of it before the summary.
 
 Ray's own way, by which lines of workers' logs reach the driver some time later, keeps no order. So a worker sends what
 it has to say to a `Post`, from which the driver takes it. This module knows nothing of Ray.
@@ -55,7 +55,7 @@ class Post:
 
 
 class Speaker(logging.handlers.QueueHandler):
-    """What a worker has to say: its log lines, and of the first rank also how far it is."""
+    """Sends what a worker has to say: its log lines, and of the first rank also how far it is."""
 
     def __init__(self, send: Callable[[Message], None], *, is_first: bool) -> None:
         super().__init__(queue=None)  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ class Story:
         progress.move_to(place.num_done, place.note)
 
     def _log(self, record: logging.LogRecord) -> None:
-        """What every rank warns of is said once."""
+        """Show a line; a warning of every rank is shown once."""
         if record.levelno >= logging.WARNING:
             if record.getMessage() in self._warned:
                 return

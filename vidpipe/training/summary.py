@@ -1,4 +1,4 @@
-"""What a training run came to: facts for run.json, and the lines that end it."""
+"""The outcome of a training run: facts for run.json, and the lines that end it."""
 
 from __future__ import annotations
 

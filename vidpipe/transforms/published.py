@@ -28,7 +28,7 @@ def published_short(model_input: ModelInput, frame: Size, crop: Size) -> int | N
 
 
 def training_text(frame: Size, crop: Size, views: ViewSpec, augment: AugmentSpec) -> str:
-    """What training takes of stored frames, as `scales to 128x170 and takes 112x112 at one of 17 x 59 places`."""
+    """Says what training takes of stored frames, as `scales to 128x170 and takes 112x112 at one of 17 x 59 places`."""
     scaled = scaled_size(frame, crop, views.resize_short)
     if augment.crop == "resized":
         assert augment.area is not None
@@ -45,7 +45,7 @@ def training_text(frame: Size, crop: Size, views: ViewSpec, augment: AugmentSpec
 
 
 def evaluation_text(frame: Size, crop: Size, views: ViewSpec) -> str:
-    """What evaluation takes of stored frames, as `takes the centre 112x112`."""
+    """Says what evaluation takes of stored frames, as `takes the centre 112x112`."""
     scaled = scaled_size(frame, crop, views.resize_short)
     if scaled == crop:
         return f"{_scaling(frame, scaled)}takes all of it"
