@@ -27,11 +27,11 @@ from vidpipe.parts import column, own_part
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
+from vidpipe.task_cutting import HAND_ON_EVERY_S
 from vidpipe.transfer import join
 from vidpipe.video_facts import VIDEO_FACT_NAMES
 
 CLOSING_INDEX = -1
-BLOCK_EVERY_S = 60.0
 BLOCK_SCHEMA = pa.schema(
     {
         "video_id": pa.string(),
@@ -53,7 +53,7 @@ class BlockSettings:
     clips_a_block: int
     time_limit_s: float
     memory_limit_bytes: int
-    block_every_s: float = BLOCK_EVERY_S
+    block_every_s: float = HAND_ON_EVERY_S
 
 
 def decoded_blocks(videos: pa.Table, settings: BlockSettings) -> Iterator[pa.Table]:

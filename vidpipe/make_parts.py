@@ -18,9 +18,8 @@ from vidpipe.parts import RECEIPTS_KEY, PartWriter, clips_schema, open_part, own
 from vidpipe.plain_tables import open_parquet
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import filesystem
+from vidpipe.task_cutting import HAND_ON_EVERY_S
 from vidpipe.transfer import join, put_file
-
-RECEIPTS_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class PartSettings:
     part_bytes: int
     time_limit_s: float
     memory_limit_bytes: int
-    receipts_every_s: float = RECEIPTS_EVERY_S
+    receipts_every_s: float = HAND_ON_EVERY_S
 
 
 def make_parts(videos: list[dict[str, Any]], settings: PartSettings) -> list[dict[str, Any]]:

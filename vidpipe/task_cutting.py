@@ -11,6 +11,8 @@ MAX_TASK_VIDEOS = 256
 MIN_TASK_BYTES = 8 << 20  # some seconds of work
 MAX_TASK_BYTES = 1 << 30
 TASKS_A_SLOT = 6
+MAX_ROUNDS = 3  # of decoding what a lost worker took along
+HAND_ON_EVERY_S = 60.0  # a task under way hands on what it has
 VIDEO_WEIGHT_BYTES = 1 << 16  # what a video costs besides its bytes, when tasks are made equal
 
 

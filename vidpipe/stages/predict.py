@@ -38,13 +38,12 @@ from vidpipe.predictions.summary import answer_lines, plan_lines, summary_lines
 from vidpipe.predictions.tally import PredictTally
 from vidpipe.run_file import RUN_FILE, check_run_file, write_run_file
 from vidpipe.storage import absolute_url, storage_errors
-from vidpipe.task_cutting import cut_tasks
+from vidpipe.task_cutting import MAX_ROUNDS, cut_tasks
 from vidpipe.transfer import check_writable, join, remove_files
 
 logger = logging.getLogger(__name__)
 
 MAX_BLOCK_BYTES = 64 << 20
-MAX_ROUNDS = 3
 CPU_BATCH, GPU_BATCH = 8, 32
 
 

@@ -30,12 +30,10 @@ from vidpipe.receipt_desk import ReceiptDesk
 from vidpipe.run_file import RUN_FILE, Tally, check_run_file, write_run_file
 from vidpipe.spec import ClipSpec
 from vidpipe.storage import storage_errors
-from vidpipe.task_cutting import cut_tasks
+from vidpipe.task_cutting import MAX_ROUNDS, cut_tasks
 from vidpipe.transfer import check_writable, file_names, join, remove_files
 
 logger = logging.getLogger(__name__)
-
-MAX_ROUNDS = 3
 
 
 Task = Callable[..., Iterator[pa.Table]]
